@@ -1,0 +1,135 @@
+"""The autograd graph: which leaves the logits reach, by how many edges, and the gradient at an array."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tiecheck.conformance.evidence import Array
+
+from .seen import to_numpy
+from .trace import key_of
+
+
+@dataclass
+class Graph:
+    """Leaves that a result depends on, each with the number of edges that enter its accumulator."""
+
+    counts: dict[int, int]
+    leaves: list[Tensor]
+
+    def over(self, view: Tensor, known: Sequence[Tensor]) -> list[Tensor]:
+        """The leaves that lie over the memory of ``view``."""
+        key = key_of(view)
+        del known
+        return [leaf for leaf in self.leaves if key_of(leaf) == key]
+
+    def edges(self, leaves: Sequence[Tensor]) -> int:
+        """Edges into any of ``leaves``."""
+        return sum(self.counts.get(id(leaf), 0) for leaf in leaves)
+
+
+def walk(result: Tensor) -> Graph:
+    """Walk the autograd graph of a tensor from its end to its leaves."""
+    counts: dict[int, int] = {}
+    leaves: dict[int, Tensor] = {}
+    if result.grad_fn is None:
+        return Graph({id(result): 1}, [result]) if result.requires_grad else Graph({}, [])
+    seen = {result.grad_fn}
+    todo: list[Any] = [result.grad_fn]
+    while todo:
+        node = todo.pop()
+        for after, _ in node.next_functions:
+            if after is None:
+                continue
+            variable = getattr(after, "variable", None)
+            if variable is not None:
+                leaves[id(variable)] = variable
+                counts[id(variable)] = counts.get(id(variable), 0) + 1
+            elif after not in seen:
+                seen.add(after)
+                todo.append(after)
+    return Graph(counts, list(leaves.values()))
+
+
+def backward(result: Tensor, cotangent: Tensor | None, leaves: list[Tensor], module: nn.Module, keep: bool = False) -> None:
+    """``result.backward(cotangent)`` into the table's leaves alone; whole where re-entrant checkpoints refuse that."""
+    if not keep:
+        clear(leaves, module)
+    if not leaves:
+        return
+    before = [None if leaf.grad is None else leaf.grad.clone() for leaf in leaves]
+    try:
+        result.backward(cotangent, inputs=leaves, retain_graph=True)
+    except RuntimeError:
+        for leaf, grad in zip(leaves, before, strict=True):
+            leaf.grad = grad
+        result.backward(cotangent)
+
+
+def clear(leaves: Sequence[Tensor], module: nn.Module) -> None:
+    """Drop the gradients that a pass left."""
+    for leaf in [*leaves, *module.parameters()]:
+        if leaf.grad is not None:
+            leaf.grad = None
+
+
+def total(leaves: Sequence[Tensor], view: Tensor) -> Array:
+    """The gradients of all leaves over one memory, summed, in the coordinates of ``view`` (V, D)."""
+    result: Tensor | None = None
+    for leaf in leaves:
+        grad = leaf.grad
+        if grad is None:
+            continue
+        mapped = _mapped(grad.to_dense() if grad.layout != torch.strided else grad, leaf, view)
+        result = mapped if result is None else result + mapped
+    return to_numpy(result if result is not None else torch.zeros(1, 1, dtype=view.dtype).expand(view.shape))
+
+
+def _mapped(grad: Tensor, leaf: Tensor, view: Tensor) -> Tensor:
+    """A leaf's gradient seen through ``view``: the same window on it as ``view`` is on the leaf's memory."""
+    if grad.shape == view.shape and leaf.stride() == view.stride() and leaf.storage_offset() == view.storage_offset():
+        return grad
+    start = leaf.storage_offset()
+    span = 1 + sum((n - 1) * s for n, s in zip(leaf.shape, leaf.stride(), strict=True)) if leaf.numel() else 0
+    flat = torch.zeros(span, dtype=grad.dtype, device=grad.device)
+    flat.as_strided(leaf.shape, leaf.stride()).copy_(grad)
+    last = view.storage_offset() + sum((n - 1) * s for n, s in zip(view.shape, view.stride(), strict=True))
+    if view.storage_offset() >= start and last < start + span:
+        return flat.as_strided(view.shape, view.stride(), view.storage_offset() - start)
+    # The leaf covers the view in part: put it into a memory that holds both.
+    low, high = min(start, view.storage_offset()), max(start + span, last + 1)
+    both = torch.zeros(high - low, dtype=grad.dtype, device=grad.device)
+    both[start - low : start - low + span] = flat
+    return both.as_strided(view.shape, view.stride(), view.storage_offset() - low)
+
+
+def at_arrays(
+    result: Tensor, cotangent: Tensor, arrays: Sequence[tuple[Tensor, Tensor]], shape: tuple[int, ...]
+) -> Array | None:
+    """dL/dE where E is computed: the gradient at each distinct computed tensor behind ``arrays``, summed as (V, D).
+
+    ``arrays`` are pairs of the (rows, D) view and the tensor of the pass that it is a view of.
+    """
+    bases: dict[int, tuple[Tensor, Tensor]] = {}
+    for array, source in arrays:
+        base = source._base if source._base is not None else source
+        bases.setdefault(key_of(base), (base, array))
+    wanted = [(base, array) for base, array in bases.values() if base.requires_grad]
+    if not wanted:
+        return None
+    with contextlib.suppress(RuntimeError):
+        grads = torch.autograd.grad(result, [b for b, _ in wanted], cotangent, allow_unused=True, retain_graph=True)
+        total_: Tensor | None = None
+        for (base, array), grad in zip(wanted, grads, strict=True):
+            if grad is None or array.shape != shape:
+                continue
+            mapped = _mapped(grad, base, array)
+            total_ = mapped if total_ is None else total_ + mapped
+        return to_numpy(total_) if total_ is not None else None
+    return None

@@ -1,0 +1,296 @@
+"""From the record of a watched pass to what it showed: which array is the table, what the projection read, and h."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tiecheck.conformance.evidence import Array, Region, Use
+
+from .trace import Lookup, Product, Trace, Watch, key_of, narrower
+
+_CHUNK = 4096
+
+
+def to_numpy(tensor: Tensor) -> Array:
+    """A tensor as NumPy; what NumPy lacks is widened without loss to float32."""
+    tensor = tensor.detach()
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    return np.asarray(tensor.cpu().numpy())
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
+@dataclass
+class Group:
+    """All lookups of one array, with the order and the rows in which they read it."""
+
+    lookups: list[Lookup]
+    rows: Array
+    score: float = 0.0
+    tokens: Array | None = None
+
+    @property
+    def first(self) -> Lookup:
+        return self.lookups[0]
+
+
+def group_lookups(watch: Watch, ids: Array) -> list[Group]:
+    """The lookups by array, best match with the token ids first; those that the ids do not index score 0."""
+    groups: dict[tuple[object, ...], list[Lookup]] = {}
+    for lookup in watch.lookups:
+        key = key_of(lookup.source)
+        place: tuple[object, ...]
+        if key in watch.leaf:
+            place = (key, lookup.array.storage_offset(), *lookup.array.shape, *lookup.array.stride())
+        else:
+            place = (lookup.trace.leaves, *lookup.array.shape)
+        groups.setdefault(place, []).append(lookup)
+    out = []
+    for lookups in groups.values():
+        best = Group(lookups, np.concatenate([to_numpy(k.rows) for k in lookups]))
+        for part in [best, *(Group([k], to_numpy(k.rows)) for k in lookups if len(lookups) > 1)]:
+            score, tokens, rows = _match(part.rows, ids, any(k.by_ids for k in part.lookups))
+            if score > best.score:
+                best.score, best.tokens, best.rows = score, tokens, rows
+        out.append(best)
+    return sorted(out, key=lambda g: -g.score)
+
+
+def _match(rows: Array, ids: Array, by_ids: bool) -> tuple[float, Array | None, Array]:
+    for order in (ids.ravel(), ids.T.ravel()):
+        if rows.size == order.size and np.array_equal(rows, order):
+            return 4.0, order, rows
+    if by_ids:
+        for order in (ids.ravel(), ids.T.ravel()):
+            if rows.size == order.size:
+                seen: dict[int, int] = {}
+                if all(seen.setdefault(int(t), int(r)) == int(r) for t, r in zip(order, rows, strict=True)):
+                    injective = len(set(seen.values())) == len(seen)
+                    return (2.0 if injective else 0.5), order, rows
+        if set(ids.ravel().tolist()) <= set(rows.tolist()):
+            common = rows[np.isin(rows, ids)]
+            return 3.0, common, common
+        inner = ids[:, :-1].ravel()
+        if inner.size and set(inner.tolist()) <= set(rows.tolist()):
+            common = rows[np.isin(rows, ids)]
+            return 1.0, common, common
+    return 0.0, None, rows
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """The tensor in a dtype that holds every value of it."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def same_values(one: Tensor, other: Tensor) -> bool:
+    """Bit for bit after widening; row chunks keep the memory small."""
+    if one.shape != other.shape:
+        return False
+    if key_of(one) == key_of(other) and one.stride() == other.stride() and one.storage_offset() == other.storage_offset():
+        return True
+    double = torch.float64 in (one.dtype, other.dtype)
+    for start in range(0, one.shape[0], _CHUNK):
+        a, b = one[start : start + _CHUNK].detach(), other[start : start + _CHUNK].detach()
+        if not torch.equal(a.double() if double else wide(a), b.double() if double else wide(b)):
+            return False
+    return True
+
+
+class Reader:
+    """Names and memory of a watched pass, to describe the arrays that its uses read."""
+
+    def __init__(self, watch: Watch, named: list[tuple[str, Tensor]]) -> None:
+        self.watch = watch
+        self.labels: dict[int, int] = {}
+        self.owners: dict[int, list[tuple[str, Tensor]]] = {}
+        for name, tensor in named:
+            self.owners.setdefault(key_of(tensor), []).append((name, tensor))
+            self.label(key_of(tensor))
+
+    def label(self, key: int) -> int:
+        """A small number for a storage, in the order in which the model names them."""
+        return self.labels.setdefault(key, len(self.labels))
+
+    def region(self, array: Tensor) -> Region:
+        """Where an array that is a view of a leaf lies, and under which name."""
+        key = key_of(array)
+        owner, tensor = self.owner(array)
+        kind = "parameter" if isinstance(tensor, torch.nn.Parameter) else "outside"
+        if kind == "outside" and any(t is tensor for _, t in self._registered(key)):
+            kind = "buffer"
+        return Region(
+            self.label(key),
+            array.storage_offset(),
+            tuple(array.shape),
+            tuple(array.stride()),
+            dtype_name(array.dtype),
+            owner,
+            kind,
+            bool(tensor.requires_grad),
+        )
+
+    def _registered(self, key: int) -> Iterable[tuple[str, Tensor]]:
+        return ((n, t) for n, t in self.owners.get(key, []) if "[" not in n and n in self.buffers)
+
+    buffers: frozenset[str] = frozenset()
+
+    def owner(self, array: Tensor) -> tuple[str, Tensor]:
+        """The name and the tensor that an array is a view of: the one that matches best."""
+        key = key_of(array)
+        known = self.owners.get(key, [])
+        if not known:
+            return self.watch.names[key], self.watch.leaf[key]
+
+        def fit(item: tuple[str, Tensor]) -> tuple[bool, bool, int]:
+            tensor = item[1]
+            exact = tensor.storage_offset() == array.storage_offset() and tensor.numel() == array.numel()
+            return (not exact, not isinstance(tensor, torch.nn.Parameter), abs(tensor.numel() - array.numel()))
+
+        return min(known, key=fit)
+
+    def names(self, keys: Iterable[int]) -> tuple[str, ...]:
+        """The first name of each storage, sorted."""
+        return tuple(sorted(self.owners[k][0][0] if self.owners.get(k) else self.watch.names[k] for k in keys))
+
+    def use(self, array: Tensor, trace: Trace, where: str, autocast: bool) -> tuple[Use, Tensor | None]:
+        """Describe the (V, D) array that a use read; with it, the leaf view that it is or copies losslessly, if any."""
+        view: Tensor | None = None
+        narrowed = None
+        if key_of(array) in self.watch.leaf:
+            view = array
+        else:
+            source = self._copied(array, trace)
+            if source is not None:
+                if same_values(array, source):
+                    view = source
+                elif narrower(array.dtype, source.dtype) and same_values(array, source.to(array.dtype)):
+                    view, narrowed = source, dtype_name(array.dtype)
+                else:
+                    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+                        if narrower(dtype, source.dtype) and same_values(array, source.to(dtype).to(array.dtype)):
+                            view, narrowed = source, dtype_name(dtype)
+                            break
+        refilled: tuple[str, ...] = ()
+        if view is not None and self.watch.writes.get(key_of(view)):
+            refilled = self.names(self.watch.writes[key_of(view)])
+        region = self.region(view) if view is not None else None
+        leaves = self.names(trace.leaves) if view is None else (region.owner,) if region else ()
+        values = to_numpy(array)
+        use = Use(values, region, leaves, narrowed, refilled, where, autocast, dtype_name(array.dtype))
+        return use, view
+
+    def _copied(self, array: Tensor, trace: Trace) -> Tensor | None:
+        """The leaf view of the same shape that an array seems to copy: the one it was copied from, or its only leaf."""
+        candidates: list[Tensor] = [trace.origin] if trace.origin is not None else []
+        if len(trace.leaves) == 1:
+            key = next(iter(trace.leaves))
+            candidates += [t for _, t in self.owners.get(key, [])] or [self.watch.leaf[key]]
+        for tensor in candidates:
+            squeezed = tensor.squeeze() if tensor.dim() > 2 else tensor
+            if squeezed.dim() == 1 and squeezed.numel() == array.numel():
+                squeezed = squeezed.reshape(array.shape)
+            if squeezed.dim() != 2:
+                continue
+            for matrix in (squeezed, squeezed.T):
+                if matrix.shape == array.shape:
+                    return matrix
+                if matrix.shape[1] == array.shape[1] and matrix.shape[0] > array.shape[0]:
+                    return matrix[: array.shape[0]]
+        return None
+
+
+@dataclass
+class Head:
+    """What the projection read, put together from one product or several over parts."""
+
+    array: Tensor
+    trace: Trace
+    hidden: Tensor | None
+    indices: list[int]
+    first: Product
+
+
+def find_head(watch: Watch, logits: Tensor, columns: int, width: int) -> Head | None:
+    """The array of width D whose products flow into the logits; row chunks are put together, position chunks joined."""
+    products = [(i, watch.products[i]) for i in sorted(watch.trace(logits).products)]
+    parts = [(i, p, matrix) for i, p in products if (matrix := _oriented(p, width, columns)) is not None]
+    if not parts:
+        return None
+    index, first, array = parts[0]
+    if len(parts) == 1:
+        return Head(array, first.trace, _hidden(first, width), [index], first)
+    indices = [i for i, _, _ in parts]
+    if all(_same_view(m, array) for _, _, m in parts):
+        pieces = [_hidden(p, width) for _, p, _ in parts]
+        joined = torch.cat([h for h in pieces if h is not None]) if all(h is not None for h in pieces) else None
+        return Head(array, first.trace, joined, indices, first)
+    derived = all(key_of(m) not in watch.leaf for _, _, m in parts)
+    if derived and all(m.shape == array.shape and p.trace.leaves == first.trace.leaves for _, p, m in parts):
+        pieces = [_hidden(p, width) for _, p, _ in parts]
+        joined = torch.cat([h for h in pieces if h is not None]) if all(h is not None for h in pieces) else None
+        return Head(array, first.trace, joined, indices, first)
+    unique = list({(key_of(m), m.storage_offset(), *m.shape): (p, m) for _, p, m in parts}.values())
+    if sum(m.shape[0] for _, m in unique) > 4 * columns:
+        return None
+    whole = _tiled([m for _, m in unique])
+    leaves = frozenset().union(*(p.trace.leaves for p, _ in unique))
+    trace = Trace(leaves) if whole is None else first.trace
+    array = torch.cat([m.detach() for _, m in unique]) if whole is None else whole
+    return Head(array, trace, _hidden(first, width), indices, first)
+
+
+def _oriented(product: Product, width: int, columns: int) -> Tensor | None:
+    array = product.array
+    if product.op == "mul" and array.shape[1] != width and array.shape[0] == width:
+        return array.T
+    return array if array.shape[1] == width else None
+
+
+def _hidden(product: Product, width: int) -> Tensor | None:
+    hidden = product.hidden
+    if product.op != "mul":
+        return hidden
+    if product.array.shape[1] == width and hidden.shape[-1] == width:
+        return hidden.reshape(-1, width)
+    if hidden.dim() > 1 and hidden.shape[-2] == width and hidden.shape[-1] == 1:
+        return hidden.reshape(-1, width)
+    return None
+
+
+def _same_view(one: Tensor, other: Tensor) -> bool:
+    return (
+        key_of(one) == key_of(other)
+        and one.storage_offset() == other.storage_offset()
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+    )
+
+
+def _tiled(parts: list[Tensor]) -> Tensor | None:
+    """The one view that row chunks of a leaf tile without gap, else None."""
+    first = parts[0]
+    step = first.stride(0)
+    rows = 0
+    for part in parts:
+        expected = first.storage_offset() + rows * step
+        if key_of(part) != key_of(first) or part.storage_offset() != expected or part.stride(1) != first.stride(1):
+            return None
+        if part.shape[0] > 1 and part.stride(0) != step:
+            return None
+        rows += part.shape[0]
+    return first.as_strided((rows, first.shape[1]), (step, first.stride(1)), first.storage_offset())
+
+
+def rounded(scales: Iterable[float]) -> tuple[float, ...]:
+    """Distinct finite numbers, in order."""
+    return tuple(sorted({float(s) for s in scales if math.isfinite(s)}))

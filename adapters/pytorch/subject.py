@@ -1,0 +1,573 @@
+"""A torch module as a subject: ids in, evidence out, and the module back as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tiecheck.conformance.declaration import Declaration
+from tiecheck.conformance.errors import NotJudged
+from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Use
+
+from . import graph, holdings
+from .calls import call, find_logits, find_loss, positions, target_keyword
+from .restore import Snapshot, named_tensors
+from .seen import Group, Head, Reader, dtype_name, find_head, group_lookups, rounded, same_values, to_numpy
+from .trace import Inject, Watch, key_of
+
+Caller = Callable[[nn.Module, Tensor], Any]
+Draw = Callable[[tuple[int, ...]], Array]
+
+
+class TorchSubject:
+    """Answers what the protocol asks of one module. Use as a context manager: on exit the module is as it was handed in.
+
+    Args:
+        module: called with a LongTensor of shape (B, T).
+        declared: what it is declared to be.
+        seed: fixes every generator before every pass.
+        caller: how to call it, where not with the ids alone.
+        optimizer: an optimizer whose groups are to be counted too.
+        twin: trainable scalars of the same architecture with the tie flag turned, where that can be built.
+        dtype, device: judge it after a move there.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        declared: Declaration,
+        *,
+        name: str,
+        seed: int = 0,
+        caller: Caller = call,
+        optimizer: Any = None,
+        twin: int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        notes: tuple[str, ...] = (),
+        package: str = "torch",
+    ) -> None:
+        self.module, self.declared, self.name, self.seed = module, declared, name, seed
+        self.notes, self.packages = notes, ("torch", package) if package != "torch" else ("torch",)
+        self.forward_passes = self.backward_passes = 0
+        self.missing: dict[str, str] = {}
+        self._caller, self._optimizer, self._twin = caller, optimizer, twin
+        self._device, self._dtype = device, dtype
+        self._table: Tensor | None = None
+        self._head: Tensor | None = None
+        self._products: list[int] = []
+        self._derived = False
+        self._last_graph: graph.Graph | None = None
+
+    # --- lifetime ------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> TorchSubject:
+        self._stack = contextlib.ExitStack()
+        try:
+            self._snapshot = self._stack.enter_context(Snapshot(self.module))
+            self._stack.enter_context(torch.enable_grad())
+            if self._device is not None or self._dtype is not None:
+                self._move()
+            self._named = list(named_tensors(self.module))
+            self._place = next((t.device for _, t in self._named), torch.device("cpu"))
+            if self._place.type == "meta":
+                raise NotJudged("the model is on the meta device: its tensors hold no values, so nothing can be run")
+            self._move_off_neutral()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._last_graph = None
+        self._table = self._head = None
+        self._stack.close()
+
+    def _move(self) -> None:
+        dtype = getattr(torch, self._dtype) if self._dtype else None
+        try:
+            self.module.to(device=self._device, dtype=dtype)
+        except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+            raise NotJudged(f"the model cannot be moved to {self._device or self._dtype}: {_line(error)}") from error
+
+    def _move_off_neutral(self) -> None:
+        """What is neutral at initialization (a bias of 0, a scale of 1) would be invisible: give it a random value."""
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        seen: set[int] = set()
+        for _, tensor in self._named:
+            if not isinstance(tensor, nn.Parameter) or id(tensor) in seen or not tensor.is_floating_point():
+                continue
+            seen.add(id(tensor))
+            if not _is_constant(tensor):
+                continue
+            self._snapshot.save_storage(tensor)
+            noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            value = float(tensor.detach().reshape(-1)[0])
+            new = value * (0.8 + 0.4 * noise) if value else 0.12 * noise - 0.06 + 0.02 * (noise - 0.5).sign()
+            with torch.no_grad():
+                tensor.copy_(new.to(tensor.dtype))
+
+    # --- calls ---------------------------------------------------------------------------------------------------
+
+    def _run(self, ids: Array, train: bool, reseed: bool = True) -> Tensor:
+        """One forward with graph: logits as (N, C)."""
+        if any(m.training != train for m in self.module.modules()):
+            self.module.train(train)
+        if reseed:
+            torch.manual_seed(self.seed)
+            np.random.seed(self.seed % 2**32)
+            random.seed(self.seed)
+        tensor = torch.tensor(ids, dtype=torch.long, device=self._place)
+        self.forward_passes += 1
+        logits = find_logits(self._caller(self.module, tensor))
+        return positions(logits, *ids.shape)
+
+    def logits(self, ids: Array, train: bool = False, reseed: bool = True) -> Array:
+        """Logits as (N, C) in float64."""
+        with torch.no_grad() if not train else contextlib.nullcontext():
+            return to_numpy(self._run(ids, train, reseed)).astype(np.float64)
+
+    @property
+    def device(self) -> str:
+        """Where it is judged."""
+        return str(self._place)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the table."""
+        return dtype_name(self._table.dtype) if self._table is not None else "float32"
+
+    # --- watching ------------------------------------------------------------------------------------------------
+
+    def _watch(self, probe: Probe, inject: Inject | None = None) -> tuple[Watch, Tensor, Tensor]:
+        ids = torch.tensor(probe.ids, dtype=torch.long, device=self._place)
+        if any(m.training != probe.train for m in self.module.modules()):
+            self.module.train(probe.train)
+        torch.manual_seed(self.seed)
+        np.random.seed(self.seed % 2**32)
+        random.seed(self.seed)
+        watch = Watch(self.module, self._named, ids, self._snapshot.save_storage, inject)
+        self.forward_passes += 1
+        with _eager(), watch:
+            logits = find_logits(self._caller(self.module, ids))
+        return watch, logits, positions(logits, *probe.ids.shape)
+
+    def look(self, probe: Probe) -> Look | None:
+        """One watched pass: the table, the projection, h. None where no lookup and no written row shows a table."""
+        watch, logits, flat = self._watch(probe)
+        reader = Reader(watch, self._named)
+        reader.buffers = frozenset(n for n, _ in self.module.named_buffers(remove_duplicate=False))
+        groups = [g for g in group_lookups(watch, probe.ids) if g.score > 0]
+        self._reader, self._watched = reader, watch
+        columns = flat.shape[-1]
+        group = self._choose(groups, watch, logits, columns)
+        if group is None:
+            return self._look_by_writing(probe, reader, watch, logits, flat)
+        table, view = reader.use(group.first.array, group.first.trace, group.first.where, group.first.autocast)
+        head = find_head(watch, logits, columns, table.values.shape[1])
+        return self._describe(reader, watch, logits, group, table, view, head)
+
+    def _choose(self, groups: list[Group], watch: Watch, logits: Tensor, columns: int) -> Group | None:
+        """Decision 8: the array that the ids index; of several, the one whose rows the projection reads."""
+        if self.declared.table is not None:
+            wanted = key_of(self._parameter(self.declared.table))
+            named = [g for g in groups if wanted in g.first.trace.leaves or key_of(g.first.array) == wanted]
+            if named:
+                return named[0]
+        if not groups:
+            return None
+        best = [g for g in groups if g.score >= min(groups[0].score, 2.0)] or groups[:1]
+        if len(best) == 1:
+            return best[0]
+        reads = [watch.products[i] for i in watch.trace(logits).products]
+        for group in best:
+            if any(p.trace.leaves & group.first.trace.leaves for p in reads if columns in p.array.shape):
+                return group
+        for group in best:
+            if any(p.trace.leaves & group.first.trace.leaves for p in reads):
+                return group
+        accessor = getattr(self.module, "get_input_embeddings", None)
+        with contextlib.suppress(Exception):
+            weight = accessor().weight if callable(accessor) else None
+            for group in best:
+                if weight is not None and key_of(weight) in group.first.trace.leaves:
+                    return group
+        fitting = [g for g in best if g.first.array.shape[0] == columns]
+        return max(fitting or best, key=lambda g: (g.score, g.first.array.numel()))
+
+    def _parameter(self, name: str) -> Tensor:
+        for known, tensor in self._named:
+            if known == name:
+                return tensor
+        raise NotJudged(f"the declaration names {name!r}, but the model has no tensor of that name")
+
+    def _describe(
+        self,
+        reader: Reader,
+        watch: Watch,
+        logits: Tensor,
+        group: Group,
+        table: Use,
+        view: Tensor | None,
+        head: Head | None,
+    ) -> Look:
+        self._table = view if view is not None else group.first.array
+        self._derived = view is None
+        self._products = head.indices if head is not None else []
+        head_use: Use | None = None
+        self._head = None
+        dtypes: tuple[str, ...] = ()
+        if head is not None:
+            head_use, head_view = reader.use(head.array, head.trace, head.first.where, head.first.autocast)
+            self._head = head_view
+        own = set(self._products)
+        dtypes = tuple(dtype_name(p.dtype) for i, p in enumerate(watch.products) if i not in own and p.op != "mul")
+        assert group.tokens is not None
+        read = [group.rows] + [
+            _rows_within(k.array, to_numpy(k.rows), self._table)
+            for k in watch.lookups
+            if key_of(k.array) == key_of(self._table) or (view is None and k.trace.leaves == group.first.trace.leaves)
+        ]
+        others = {
+            reader.owner(k.array)[0]: None
+            for k in watch.lookups
+            if key_of(k.array) in watch.leaf and key_of(k.array) != key_of(self._table)
+        }
+        last = watch.trace(logits)
+        factors = (*last.factors, *((*head.first.hidden_trace.factors, *head.trace.factors) if head is not None else ()))
+        hidden = None
+        if head is not None and head.hidden is not None:
+            hidden = to_numpy(head.hidden)
+        written = reader.names(watch.writes)
+        padding = next((k.padding for k in group.lookups if k.padding is not None), None)
+        return Look(
+            table=table,
+            head=head_use,
+            tokens=group.tokens.copy(),
+            rows=group.rows.copy(),
+            rows_read=np.unique(np.concatenate([r.ravel() for r in read])),
+            input_scales=rounded(s for k in group.lookups for s in k.scales),
+            factors=tuple(float(f) for f in factors),
+            hidden=hidden,
+            product_dtype=dtype_name(head.first.dtype) if head is not None else "",
+            network_dtypes=dtypes,
+            written=tuple(sorted(written, key=lambda n: n != (table.region.owner if table.region else ""))),
+            others=tuple(others),
+            padding_seen=padding,
+            head_where=head.first.where if head is not None else "",
+            trail=last.trail,
+        )
+
+    def _look_by_writing(self, probe: Probe, reader: Reader, watch: Watch, logits: Tensor, flat: Tensor) -> Look | None:
+        """No lookup was seen: the table is the array where a row of the input moves many logits, and another only its own."""
+        before = to_numpy(flat).astype(np.float64)
+        columns = flat.shape[-1]
+        used = int(probe.ids.ravel()[0])
+        absent = next((t for t in range(columns) if t not in set(probe.ids.ravel().tolist())), None)
+        best: tuple[float, Tensor] | None = None
+        for key in list(watch.leaf):
+            for name, tensor in reader.owners.get(key, [("", watch.leaf[key])])[:1]:
+                if not tensor.is_floating_point() or tensor.dim() != 2 or (name and name == self.declared.head):
+                    continue
+                for matrix in (tensor.detach(), tensor.detach().T):
+                    if matrix.shape[0] < columns or matrix.shape[0] <= used:
+                        continue
+                    self._snapshot.save_storage(tensor)
+                    moved = self._moved(matrix, used, probe, before)
+                    other = self._moved(matrix, absent, probe, before) if absent is not None else 0.0
+                    if moved > 0 and other <= 1 and (best is None or moved > best[0]):
+                        best = (moved, matrix)
+        if best is None:
+            return None
+        matrix = best[1]
+        trace = watch.trace(matrix)
+        table, view = reader.use(matrix, trace, "", False)
+        head = find_head(watch, logits, columns, matrix.shape[1])
+        group = Group([], np.unique(probe.ids), tokens=np.zeros(0, dtype=np.int64))
+        group.lookups = [_pretend(matrix, trace)]
+        look = self._describe(reader, watch, logits, group, table, view, head)
+        empty = np.zeros(0, dtype=np.int64)
+        return _replace(look, tokens=empty, rows=empty, rows_read=np.unique(probe.ids), input_scales=())
+
+    def _moved(self, matrix: Tensor, row: int, probe: Probe, before: Array) -> float:
+        """How many columns of the logits a random vector in ``row`` moves."""
+        with torch.no_grad():
+            old = matrix[row].clone()
+            spread = float(matrix.float().std()) or 1.0
+            generator = torch.Generator().manual_seed(self.seed + 2)
+            matrix[row] = (torch.randn(old.shape, generator=generator) * spread).to(matrix)
+            try:
+                after = self.logits(probe.ids, probe.train)
+            except (IndexError, RuntimeError):
+                return 0.0
+            finally:
+                matrix[row] = old
+        return float((np.abs(after - before) > 1e-6 * np.abs(before).max()).any(0).sum())
+
+    # --- the table and its memory --------------------------------------------------------------------------------
+
+    def table(self) -> Array:
+        """The table as (V, D), a view of memory where NumPy has the dtype."""
+        assert self._table is not None
+        return to_numpy(self._table)
+
+    def can_write(self, side: str = "table") -> bool:
+        """Whether rows of the table (or of the projection's array) lie in memory as rows that can be written."""
+        return self._side(side) is not None
+
+    def _side(self, side: str) -> Tensor | None:
+        view = self._head if side == "head" else (None if self._derived else self._table)
+        if view is None or view.device.type == "meta" or view.is_inference():
+            return None
+        return view
+
+    @contextlib.contextmanager
+    def written(self, side: str, rows: Array, values: Array) -> Iterator[None]:
+        """Rows of the table hold other values inside the block, and their own bits again after it.
+
+        The write goes through the tensor that the model holds, in place, as an optimizer's would.
+        """
+        view = self._side(side)
+        assert view is not None
+        owner = self._reader.owner(view)[1]
+        self._snapshot.save_storage(owner)
+        index = torch.tensor(rows, dtype=torch.long, device=view.device)
+        with torch.no_grad():
+            target = owner.as_strided(view.shape, view.stride(), view.storage_offset())
+            old = target[index].clone()
+            target[index] = torch.tensor(np.asarray(values), device=view.device).to(view.dtype)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                target[index] = old
+
+    def quantized(self, values: Array) -> Array:
+        """Values as the table's dtype holds them, in float64."""
+        assert self._table is not None
+        return to_numpy(torch.tensor(np.asarray(values)).to(self._table.dtype)).astype(np.float64)
+
+    # --- gradients -----------------------------------------------------------------------------------------------
+
+    def gradient(self, probe: Probe, cotangent: Draw, again: bool = False) -> tuple[Array, str, Gradient]:
+        """A plain forward with graph and the backward of <R, logits>: logits, their dtype, and dL/dE."""
+        if self._derived:
+            return self._derived_gradient(probe, cotangent)
+        logits = self._run(probe.ids, probe.train)
+        values, dtype = to_numpy(logits).astype(np.float64), dtype_name(logits.dtype)
+        assert self._table is not None
+        if not logits.requires_grad:
+            return values, dtype, Gradient(None, note="the logits do not depend on any trainable parameter")
+        walked = graph.walk(logits)
+        R = torch.tensor(cotangent(tuple(logits.shape)), device=logits.device).to(logits.dtype)
+        sides = [self._table] + ([self._head] if self._separate() and self._head is not None else [])
+        leaves = [walked.over(side, self._objects(side)) for side in sides]
+        wanted = [leaf for side in leaves for leaf in side]
+        self.backward_passes += 1
+        graph.backward(logits, R, wanted, self.module)
+        table = graph.total(leaves[0], self._table)
+        head = graph.total(leaves[1], sides[1]) if len(sides) > 1 else None
+        twice = None
+        if again:
+            table = table.copy()  # the second pass adds to the very memory
+            self.backward_passes += 1
+            second = self._run(probe.ids, probe.train)
+            graph.backward(second, R, wanted, self.module, keep=True)
+            twice = graph.total(leaves[0], self._table)
+        graph.clear(wanted, self.module)
+        names = tuple(self._name_of(leaf) for leaf in leaves[0])
+        return values, dtype, Gradient(table, head, twice, names, (walked.edges(leaves[0]),))
+
+    def _derived_gradient(self, probe: Probe, cotangent: Draw) -> tuple[Array, str, Gradient]:
+        """dL/dE at the computed array itself, from the tensors that one watched pass with graph handed on."""
+        watch, logits, flat = self._watch(probe)
+        values, dtype = to_numpy(flat).astype(np.float64), dtype_name(flat.dtype)
+        groups = [g for g in group_lookups(watch, probe.ids) if g.score > 0]
+        group = self._choose(groups, watch, logits, flat.shape[-1])
+        if group is None or not flat.requires_grad:
+            return values, dtype, Gradient(None, note="the logits do not depend on any trainable parameter")
+        head = find_head(watch, logits, flat.shape[-1], group.first.array.shape[1])
+        arrays = [(k.array, k.source) for k in group.lookups]
+        if head is not None:
+            arrays += [(watch.products[i].array, watch.products[i].source) for i in head.indices]
+        R = torch.tensor(cotangent(tuple(flat.shape)), device=flat.device).to(flat.dtype)
+        self.backward_passes += 1
+        table = graph.at_arrays(flat, R, arrays, tuple(group.first.array.shape))
+        names = self._reader.names(group.first.trace.leaves)
+        return values, dtype, Gradient(table, None, None, names, (), note="" if table is not None else "not reached")
+
+    def edges(self, probe: Probe, calls: int) -> tuple[int, ...]:
+        """On consecutive calls, how many edges of the autograd graph enter the table's leaves."""
+        if self._derived or self._table is None:
+            return ()
+        out = []
+        for _ in range(calls):
+            logits = self._run(probe.ids, probe.train)
+            if not logits.requires_grad:
+                out.append(0)
+                continue
+            walked = graph.walk(logits)
+            out.append(walked.edges(walked.over(self._table, self._objects(self._table))))
+        return tuple(out)
+
+    def _separate(self) -> bool:
+        return self._head is not None and self._table is not None and key_of(self._head) != key_of(self._table)
+
+    def _objects(self, view: Tensor) -> list[Tensor]:
+        key = key_of(view)
+        return [t for t in {id(t): t for _, t in self._named}.values() if t.is_leaf and key_of(t) == key]
+
+    def _name_of(self, leaf: Tensor) -> str:
+        return next((n for n, t in self._named if t is leaf), "a tensor outside the model's parameters")
+
+    # --- a chosen h, its own loss, a sharper twin --------------------------------------------------------------------
+
+    def inject(self, probe: Probe, hidden: Array) -> Array | None:
+        """Logits (N, C) with the chosen h (N, D) put in at the observed projection; None where that cannot be done."""
+        if not self._products:
+            return None
+        todo = torch.tensor(hidden, device=self._place)
+        taken: dict[int, int] = {}
+
+        def put(index: int, seen: Tensor) -> Tensor | None:
+            if index not in self._products:
+                return None
+            if seen.shape == todo.shape:
+                return todo
+            start = sum(taken.values())
+            if seen.dim() != 2 or seen.shape[1] != todo.shape[1] or start + seen.shape[0] > todo.shape[0]:
+                return None
+            taken[index] = seen.shape[0]
+            return todo[start : start + seen.shape[0]]
+
+        try:
+            _, _, flat = self._watch(probe, put)
+        except (RuntimeError, ValueError, TypeError):
+            return None
+        return to_numpy(flat).astype(np.float64)
+
+    def own_loss(self, ids: Array, targets: Array) -> tuple[float, Array] | None:
+        """The model's own loss for targets and its gradient at the table; None where it has none."""
+        keyword = target_keyword(self.module)
+        if keyword is None or self._derived or self._table is None:
+            return None
+        if any(m.training for m in self.module.modules()):
+            self.module.train(False)
+        torch.manual_seed(self.seed)
+        tensor = torch.tensor(ids, dtype=torch.long, device=self._place)
+        wanted = torch.tensor(targets, dtype=torch.long, device=self._place)
+        self.forward_passes += 1
+        loss = find_loss(call(self.module, tensor, **{keyword: wanted}))
+        if loss is None:
+            return None
+        walked = graph.walk(loss)
+        leaves = walked.over(self._table, self._objects(self._table))
+        self._reached = {id(leaf) for leaf in walked.leaves}
+        self.backward_passes += 1
+        graph.backward(loss, None, leaves, self.module)
+        gradient = graph.total(leaves, self._table)
+        graph.clear(leaves, self.module)
+        return float(loss.detach()), gradient
+
+    def loss_value(self, ids: Array, targets: Array) -> float:
+        """The model's own loss alone."""
+        keyword = target_keyword(self.module)
+        assert keyword is not None
+        torch.manual_seed(self.seed)
+        tensor = torch.tensor(ids, dtype=torch.long, device=self._place)
+        wanted = torch.tensor(targets, dtype=torch.long, device=self._place)
+        self.forward_passes += 1
+        loss = find_loss(call(self.module, tensor, **{keyword: wanted}))
+        return float("nan") if loss is None else float(loss.detach())
+
+    @contextlib.contextmanager
+    def sharpened(self) -> Iterator[bool]:
+        """Every parameter and buffer in float64 inside the block, memory still shared as before; yields whether it is."""
+        tensors = {id(t): t for _, t in self._named if t.is_floating_point()}
+        storages: dict[int, Tensor] = {}
+        kept = [(t, t.data) for t in tensors.values()]
+        view, head = self._table, self._head
+        fits = sum(t.numel() for t in tensors.values()) <= 1 << 21 and view is not None and not self._derived
+        if not fits or all(t.dtype == torch.float64 for t in tensors.values()):
+            yield False
+            return
+        assert view is not None
+        try:
+            for tensor, data in kept:
+                key = key_of(data)
+                if key not in storages:
+                    flat = torch.empty(0, dtype=data.dtype, device=data.device).set_(data.untyped_storage())
+                    storages[key] = flat.double()
+                tensor.data = storages[key].as_strided(data.shape, data.stride(), data.storage_offset())
+            self._table = storages[key_of(view)].as_strided(view.shape, view.stride(), view.storage_offset())
+            if head is not None and key_of(head) in storages:
+                self._head = storages[key_of(head)].as_strided(head.shape, head.stride(), head.storage_offset())
+            yield True
+        except KeyError:
+            yield False
+        finally:
+            for tensor, data in kept:
+                tensor.data = data
+            self._table, self._head = view, head
+
+    def holdings(self, probe: Probe) -> Holdings:
+        """Names, memory, enumerations and sizes."""
+        return holdings.gather(self, probe)
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """What the environment section of a report says of the subject."""
+        return {"device": self.device, "dtype": self.dtype}
+
+
+def _rows_within(array: Tensor, rows: Array, table: Tensor) -> Array:
+    """Row numbers of ``array`` as rows of ``table``, where both are windows on the same rows."""
+    if key_of(array) != key_of(table) or array.stride() != table.stride() or not table.stride(0):
+        return rows
+    shift, rest = divmod(array.storage_offset() - table.storage_offset(), table.stride(0))
+    return rows + shift if rest == 0 else rows
+
+
+@contextlib.contextmanager
+def _eager() -> Iterator[None]:
+    """Compiled code runs eagerly while it is watched, and stays compiled afterwards."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    flat = tensor.detach().reshape(-1)
+    if flat.numel() == 0 or tensor.device.type == "meta":
+        return False
+    head = flat[:64]
+    return bool((head == flat[0]).all()) and bool((flat == flat[0]).all())
+
+
+def _line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _pretend(matrix: Tensor, trace: Any) -> Any:
+    from .trace import Lookup
+
+    return Lookup(matrix, matrix, torch.zeros(0, dtype=torch.long), trace, True, "", False)
+
+
+def _replace(look: Look, **changes: Any) -> Look:
+    import dataclasses
+
+    return dataclasses.replace(look, **changes)
+
+
+__all__ = ["TorchSubject", "same_values"]

@@ -1,0 +1,28 @@
+"""What a model with tied input and output embeddings owes, and how it is found out.
+
+    from tiecheck.conformance import check
+    report = check(model_or_factory, declare="tied")
+    report.conforms, report.diagnosis, report.to_dict()
+
+Names load on first use, so that the import itself brings no framework.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Declaration", "NotJudged", "__version__", "check"]
+
+_HOME = {"check": "run", "Declaration": "declaration", "NotJudged": "errors"}
+
+if TYPE_CHECKING:
+    from .declaration import Declaration
+    from .errors import NotJudged
+    from .run import check
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,403 @@
+"""From h, the array that the projection read and the logits to the map between them, in NumPy float64 and without torch.
+
+The declared law is logits = cap(s h E^T + b), up to one constant per position for log-probabilities. `explain` finds the
+simplest such map that the numbers allow, the declared one first; what else it needed is what was not declared.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import tolerances
+from .declaration import Declaration
+from .evidence import Array
+
+if TYPE_CHECKING:
+    from .evidence import Pass
+
+ROWS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """The map that was found, or why there is none.
+
+    Attributes:
+        found: a map of the declared kind explains every logit within rounding.
+        asked: there was something to explain (h was seen or could be solved for).
+        hidden: (N, D) h by position of the logits.
+        scale, token_scale, bias, cap, normalized: the map.
+        columns: how many columns it speaks of.
+        problem: where none was found: "rows", "columns", "not-transposed", "part" or "unknown".
+        worst: the position and token that are farthest off, with what was expected and seen.
+    """
+
+    found: bool
+    asked: bool = True
+    hidden: Array | None = None
+    origin: str = "seen"
+    scale: float = 1.0
+    token_scale: Array | None = None
+    bias: Array | None = None
+    cap: float | None = None
+    normalized: bool = False
+    columns: int = 0
+    problem: str = ""
+    worst: dict[str, Any] = field(default_factory=dict)
+
+    def forward(self, product: Array) -> Array:
+        """h E^T (N, C) to logits."""
+        value = product * (self.scale if self.token_scale is None else self.token_scale)
+        if self.bias is not None:
+            value = value + self.bias
+        if self.cap is not None:
+            value = self.cap * np.tanh(value / self.cap)
+        return value - log_sum_exp(value) if self.normalized else value
+
+    def cotangent(self, product: Array, cotangent: Array) -> Array:
+        """dL/d(h E^T) for dL/dlogits: the chain rule through normalization, cap and scale, in that order."""
+        value = product * (self.scale if self.token_scale is None else self.token_scale)
+        if self.bias is not None:
+            value = value + self.bias
+        capped = self.cap * np.tanh(value / self.cap) if self.cap is not None else value
+        out = cotangent
+        if self.normalized:
+            out = out - np.exp(capped - log_sum_exp(capped)) * out.sum(1, keepdims=True)
+        if self.cap is not None:
+            out = out * (1 - (capped / self.cap) ** 2)
+        return out * (self.scale if self.token_scale is None else self.token_scale)
+
+
+def log_sum_exp(values: Array) -> Array:
+    """log sum exp over columns, (N, 1)."""
+    top = values.max(1, keepdims=True)
+    result: Array = top + np.log(np.exp(values - top).sum(1, keepdims=True))
+    return result
+
+
+def times_rows(left: Array, table: Array, columns: int | None = None, absolute: bool = False) -> Array:
+    """left (N, D) times table[:columns] (V, D) transposed, in float64, a few thousand rows at a time."""
+    columns = table.shape[0] if columns is None else columns
+    out = np.empty((left.shape[0], columns))
+    left = np.abs(left) if absolute else left
+    for start in range(0, columns, ROWS):
+        part = table[start : min(start + ROWS, columns)].astype(np.float64)
+        out[:, start : start + part.shape[0]] = left @ (np.abs(part) if absolute else part).T
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """Rows to explain: products, their absolute counterparts, logits; and how they were rounded."""
+
+    products: Array
+    absolutes: Array
+    logits: Array
+    width: int
+    product_dtype: str
+    dtype: str
+
+    def misfit(self, form: Explained, slack: float = 1.0) -> Array:
+        """|logits - form| as a multiple of what rounding allows, (rows, C)."""
+        value = form.forward(self.products)
+        raw = np.abs(self.products * (form.scale if form.token_scale is None else form.token_scale))
+        magnitude = np.maximum(np.abs(self.logits), raw + (0 if form.bias is None else np.abs(form.bias)))
+        gain = abs(form.scale) if form.token_scale is None else np.abs(form.token_scale)
+        bound = tolerances.product(self.absolutes * gain, self.width, self.product_dtype, self.dtype, magnitude)
+        delta = self.logits - value
+        if form.normalized:
+            delta = delta - np.median(delta, axis=1, keepdims=True)
+            bound = bound + np.max(bound, axis=1, keepdims=True)
+        result: Array = np.abs(delta) / (slack * bound + 1e-300)
+        return result
+
+
+def projected(seen: Pass) -> Array:
+    """The array that the projection is judged against: the table, or the projection's own where it is another memory."""
+    look = seen.look
+    if look is None or look.head is None:
+        return seen.table
+    if look.head.region is not None and look.table.region is not None:
+        if look.head.region.storage == look.table.region.storage:
+            return seen.table
+        return look.head.values
+    same = set(look.head.leaves) == set(look.table.leaves)
+    return seen.table if same and look.head.values.shape[1] == seen.table.shape[1] else look.head.values
+
+
+def explain(seen: Pass) -> Explained:
+    """The simplest map from h and the projection's array to the logits of a pass."""
+    table = projected(seen)
+    declared = seen.declared
+    columns = min(seen.logits.shape[1], table.shape[0], declared.vocabulary or table.shape[0])
+    logits = seen.logits[:, :columns]
+    finite = np.isfinite(logits).all(0)
+    if not finite.all():
+        columns = int(np.argmin(finite)) if finite[0] else 0
+        logits = logits[:, :columns]
+    if columns == 0:
+        return Explained(False, asked=False)
+    look = seen.look
+    pool = seen.hidden if seen.hidden is not None else (look.hidden if look is not None else None)
+    if pool is not None and pool.shape[1] == table.shape[1]:
+        hidden = aligned(pool.astype(np.float64), table, logits)
+        if hidden is not None:
+            form = _explain_with(seen, table, hidden, logits, columns)
+            if form.found or form.problem != "unknown":
+                return form
+            solved = _solve(seen, table, logits, columns)
+            return solved if solved is not None and solved.found and not _trusted(seen, hidden) else form
+    solved = _solve(seen, table, logits, columns)
+    return solved if solved is not None else Explained(False, asked=False, columns=columns)
+
+
+def _trusted(seen: Pass, hidden: Array) -> bool:
+    """Whether the h that was seen is surely what the logits were made of: one product, as many rows as positions."""
+    look = seen.look
+    return look is not None and look.hidden is not None and look.hidden.shape[0] == hidden.shape[0]
+
+
+def aligned(pool: Array, table: Array, logits: Array) -> Array | None:
+    """The rows of what the projection read in the order of the logits' positions (time-major, chunked, repeated)."""
+    count = logits.shape[0]
+    step = max(1, logits.shape[1] // 2048)
+    picked = np.arange(0, logits.shape[1], step)
+    product = pool @ table[picked].astype(np.float64).T
+    target = logits[:, picked]
+    scores = _correlation(target, product)
+    if pool.shape[0] == count and bool(np.all(np.diag(scores) >= scores.max(1) - 1e-3)):
+        return pool
+    best = scores.argmax(1)
+    if pool.shape[0] == count and float(scores[np.arange(count), best].min()) < 0.98:
+        return pool
+    return pool[best] if pool.shape[0] > 0 else None
+
+
+def _correlation(one: Array, other: Array) -> Array:
+    one = one - one.mean(1, keepdims=True)
+    other = other - other.mean(1, keepdims=True)
+    one = one / (np.linalg.norm(one, axis=1, keepdims=True) + 1e-300)
+    other = other / (np.linalg.norm(other, axis=1, keepdims=True) + 1e-300)
+    result: Array = one @ other.T
+    return result
+
+
+def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, columns: int) -> Explained:
+    dtype = seen.look.product_dtype if seen.look is not None and seen.look.product_dtype else seen.table_dtype
+    rows, target = hidden, logits
+    if seen.injected is not None:
+        rows = np.concatenate([hidden, seen.injected[0].astype(np.float64)])
+        target = np.concatenate([logits, seen.injected[1][:, :columns]])
+    data = _Data(
+        times_rows(rows, table, columns),
+        times_rows(rows, table, columns, absolute=True),
+        target,
+        table.shape[1],
+        dtype,
+        seen.dtype,
+    )
+    look = seen.look
+    factors = look.factors if look is not None else ()
+    for form in candidates(data, seen.declared, table.shape[1], factors):
+        if data.misfit(form[0], form[1]).max() <= 1:
+            return _with(form[0], hidden=hidden, columns=columns)
+    plain = Explained(False, scale=seen.declared.output_factor(table.shape[1]), cap=seen.declared.logit_softcap)
+    misfit = data.misfit(plain)
+    position, token = np.unravel_index(int(np.argmax(misfit)), misfit.shape)
+    worst = {
+        "position": int(position),
+        "token": int(token),
+        "expected": float(plain.forward(data.products)[position, token]),
+        "seen": float(target[position, token]),
+    }
+    problem = _problem(data, rows, table[:columns].astype(np.float64) if table.size < 1 << 24 else None, misfit)
+    return _with(plain, hidden=hidden, columns=columns, problem=problem, worst=worst)
+
+
+def _with(form: Explained, **changes: Any) -> Explained:
+    import dataclasses
+
+    return dataclasses.replace(form, **changes)
+
+
+def candidates(
+    data: _Data, declared: Declaration, width: int, factors: tuple[float, ...]
+) -> Iterator[tuple[Explained, float]]:
+    """Maps to try with the slack that their fitted numbers need, fewest departures from the declaration first."""
+    wanted = declared.output_factor(width)
+    scales: list[Any] = [wanted]
+    if declared.scale_parameter:
+        scales = ["token", 1.0]
+    elif wanted != 1.0:
+        scales.append(1.0)
+    scales += [s for s in ("free", "token") if s not in scales]
+    biases = [bool(declared.output_bias), not declared.output_bias]
+    caps: list[Any] = [declared.logit_softcap] + ([None] if declared.logit_softcap else []) + ["free"]
+    norms = [declared.log_probabilities, not declared.log_probabilities]
+    options = list(itertools.product(range(len(scales)), range(2), range(len(caps)), range(2)))
+    options.sort(key=lambda o: (sum(map(bool, o)), sum(o)))
+    for i, j, k, m in options:
+        form = _fit(data, scales[i], biases[j], caps[k], norms[m])
+        if form is not None:
+            yield form, 1.0 if (i, j, k, m) == (0, 0, 0, 0) and not biases[0] else 4.0
+
+
+def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> tuple[Explained] | Any:
+    """Least squares for what is free in a map; None where there are too few rows for it."""
+    if cap == "free":
+        return _fit_cap(data, scale, biased, normalized)
+    logits, product = data.logits, data.products
+    weight = np.ones_like(logits)
+    if normalized and cap is not None:
+        return None
+    if cap is not None:
+        ratio = logits / cap
+        if np.abs(ratio).max() > 1 + 1e-3:
+            return None
+        ratio = np.clip(ratio, -1 + 1e-9, 1 - 1e-9)
+        logits, weight = cap * np.arctanh(ratio), (1 - ratio**2) ** 2
+    if normalized:
+        logits, product = logits - logits.mean(1, keepdims=True), product - product.mean(1, keepdims=True)
+    count = logits.shape[0]
+    if count < 1 + biased + (scale == "token"):
+        return None
+    mean_l, mean_p = np.zeros(logits.shape[1]), np.zeros(logits.shape[1])
+    if biased:
+        total = weight.sum(0) + 1e-300
+        mean_l, mean_p = (weight * logits).sum(0) / total, (weight * product).sum(0) / total
+    left, right = logits - mean_l, product - mean_p
+    token: Array | None = None
+    if scale == "token":
+        token = (weight * left * right).sum(0) / ((weight * right * right).sum(0) + 1e-300)
+        number = 1.0
+    elif scale == "free":
+        number = float((weight * left * right).sum() / ((weight * right * right).sum() + 1e-300))
+    else:
+        number = float(scale)
+    bias = mean_l - (number if token is None else token) * mean_p if biased else None
+    return Explained(True, scale=number, token_scale=token, bias=bias, cap=cap, normalized=normalized)
+
+
+def _fit_cap(data: _Data, scale: Any, biased: bool, normalized: bool) -> Any:
+    """A cap c that is not known: search log c for the least misfit of the rest."""
+    top = float(np.abs(data.logits).max())
+    if top == 0 or normalized:
+        return None
+
+    def loss(exponent: float) -> float:
+        form = _fit(data, scale, biased, top * (1 + np.exp(exponent)), False)
+        if form is None:
+            return np.inf
+        return float(np.mean((form.forward(data.products) - data.logits) ** 2))
+
+    grid = np.linspace(-16, 5, 85)
+    values = [loss(e) for e in grid]
+    best = int(np.argmin(values))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    for _ in range(60):
+        third = (high - low) / 3
+        if loss(low + third) < loss(high - third):
+            high -= third
+        else:
+            low += third
+    return _fit(data, scale, biased, top * (1 + float(np.exp((low + high) / 2))), False)
+
+
+def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array) -> str:
+    """What kind of departure it is where no map of the declared kind fits."""
+    right = (misfit <= 1).all(0)
+    if table is None:
+        return "part" if right.any() and not right.all() else "unknown"
+    columns, width = table.shape
+    sample = np.unique(np.linspace(0, columns - 1, min(columns, 32)).astype(int))
+    bound = tolerances.product(data.absolutes, width, data.product_dtype, data.dtype, np.abs(data.logits))
+    elsewhere = 0
+    for token in sample:
+        gap = np.abs(data.products - data.logits[:, [token]])
+        fits = (gap <= bound + bound[:, [token]]).all(0)
+        elsewhere += bool(fits.any() and not fits[token])
+    if elsewhere and elsewhere >= 0.5 * (~right[sample]).sum():
+        return "rows"
+    if columns == width and (np.abs(rows @ table - data.logits) <= 2 * bound).all():
+        return "not-transposed"
+    if 0 < right.sum() < columns:
+        return "part"
+    if columns > width:
+        solved = data.logits @ table @ np.linalg.pinv(table.T @ table)
+        residual = np.abs(solved @ table.T - data.logits).max()
+        top = np.abs(data.logits).max() + 1e-300
+        if residual < 1e-3 * top:
+            same = np.abs(np.sort(np.abs(solved), 1) - np.sort(np.abs(rows), 1)).max() < 1e-2 * np.abs(rows).max()
+            return "columns" if same else "unknown"
+    return "unknown"
+
+
+def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | None:
+    """h = logits E (E^T E)^-1 where it was not seen; the residual is the test. Needs D < C."""
+    width = table.shape[1]
+    if columns <= width:
+        return None
+    E = table[:columns].astype(np.float64)
+    declared = seen.declared
+    dtype = seen.look.product_dtype if seen.look is not None and seen.look.product_dtype else seen.table_dtype
+    gram = np.linalg.pinv(E.T @ E)
+    fallback: Explained | None = None
+    caps = [declared.logit_softcap] + ([None] if declared.logit_softcap else [])
+    biases = [bool(declared.output_bias), not declared.output_bias]
+    norms = [declared.log_probabilities, not declared.log_probabilities]
+    options = sorted(itertools.product(range(len(caps)), range(2), range(2)), key=sum)
+    for k, j, m in options:
+        cap, biased, normalized = caps[k], biases[j], norms[m]
+        left, right, inverse = logits, E, gram
+        if cap is not None:
+            if np.abs(left).max() >= cap:
+                continue
+            left = cap * np.arctanh(left / cap)
+        if normalized:
+            right = E - E.mean(0)
+            inverse = np.linalg.pinv(right.T @ right)
+            left = left - left.mean(1, keepdims=True)
+        mean = left.mean(0) if biased and left.shape[0] > 1 else np.zeros(columns)
+        if biased and left.shape[0] < 3:
+            continue
+        hidden = (left - mean) @ right @ inverse
+        gap = np.abs(hidden @ right.T - (left - mean))
+        absolute = np.abs(hidden) @ np.abs(E).T
+        bound = tolerances.product(absolute, width, dtype, seen.dtype, np.abs(left) + np.abs(mean))
+        bias = mean if biased else None
+        form = Explained(True, True, hidden, "solved", 1.0, None, bias, cap, normalized, columns)
+        if (gap <= 4 * bound + 4 * bound.max()).all():
+            return form
+        if fallback is None:
+            position, token = np.unravel_index(int(np.argmax(gap - bound)), gap.shape)
+            worst = {
+                "position": int(position),
+                "token": int(token),
+                "expected": float((hidden @ right.T + mean)[position, token]),
+                "seen": float(left[position, token]),
+            }
+            fallback = _with(form, found=False, problem="unknown", worst=worst)
+    return fallback
+
+
+def share_of_head(form: Explained, table: Array, cotangent: Array, absolute: bool = False) -> Array:
+    """The projection's share of dL/dE, R^T h by the chain rule, as (columns, D).
+
+    With ``absolute``: |R|^T |h| times the largest gain, the scale of its rounding.
+    """
+    assert form.hidden is not None
+    product = times_rows(form.hidden, table, form.columns)
+    through = form.cotangent(product, cotangent[:, : form.columns])
+    if not absolute:
+        result: Array = through.T @ form.hidden
+        return result
+    gain = np.abs(form.scale) if form.token_scale is None else np.abs(form.token_scale)
+    size = np.abs(cotangent[:, : form.columns]) * gain
+    if form.normalized:
+        size = size + np.abs(cotangent).sum(1, keepdims=True) * np.exp(form.forward(product))
+    return np.asarray(size.T @ np.abs(form.hidden))

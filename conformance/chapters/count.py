@@ -1,0 +1,125 @@
+"""Chapter `count`: the table is one set of scalars, and whoever enumerates parameters meets it once."""
+
+from __future__ import annotations
+
+from ..evidence import Case
+from ..requirement import Finding, failed, passed, requirement, skipped
+
+
+@requirement(
+    "count.closed-form",
+    statement="The number of trainable scalars is the declared architecture's closed form.",
+    formula="sum of numel over distinct trainable parameters = parameter_count",
+    source="Radford et al. 2018 and 2019: the published counts are of tied models",
+    bug="bigscience-workshop/Megatron-DeepSpeed#99",
+)
+def closed_form(case: Case) -> Finding:
+    declared = case.declared.parameter_count
+    if declared is None:
+        return skipped("no parameter count is declared")
+    if case.holdings is None:
+        return skipped(case.why("holdings", "what the subject holds is not known"))
+    seen = case.holdings.trainable
+    if seen != declared:
+        size = case.first.table.size
+        hint = f", V x D = {size} too many" if seen - declared == size else ""
+        return failed("miscounted", f"{seen} trainable scalars, declared {declared}{hint}", expected=declared, seen=seen)
+    return passed(f"{seen} trainable scalars, as declared")
+
+
+@requirement(
+    "count.saves-one-table",
+    statement="Tying saves exactly V D scalars against the same model untied.",
+    formula="count(untied) - count(tied) = V D",
+    source="Press and Wolf 2017, section 3",
+    bug="facebookresearch/pytext#704",
+)
+def saves_one_table(case: Case) -> Finding:
+    if case.holdings is None or case.holdings.twin is None:
+        return skipped("there is no twin with the flag turned to count")
+    size = case.first.table.size
+    saved = (case.holdings.twin - case.holdings.trainable) * (1 if case.declared.tied else -1)
+    if case.declared.frozen:
+        return skipped("the table is declared frozen: it is in no count")
+    if saved != size:
+        return failed("miscounted", f"tying saves {saved} scalars, not V D = {size}", expected=size, seen=saved)
+    return passed(f"tying saves V D = {size}")
+
+
+@requirement(
+    "count.enumerated-once",
+    statement="Every enumeration that a trainer uses lists the table exactly once.",
+    formula="|{p in enumeration : p is E}| = 1, for parameters(), configure_optimizers() and an optimizer that is handed in",
+    source="a parameter that is listed twice is stepped twice; one that is not listed is not trained",
+    bug="karpathy/nanoGPT#21",
+)
+def enumerated_once(case: Case) -> Finding:
+    holdings = case.holdings
+    if holdings is None:
+        return skipped(case.why("holdings", "what the subject holds is not known"))
+    if case.declared.frozen:
+        return skipped("the table is declared frozen: no optimizer needs it")
+    asked = []
+    for name, listing in holdings.lists.items():
+        if not listing:
+            continue
+        asked.append(name)
+        for parameter, times in listing:
+            if times > 1:
+                return failed("listed-twice", f"{name} lists {parameter} {times} times", enumeration=name, parameter=parameter, times=times)
+        # Of several names over one memory one listing is enough: that they are several is storage.one-parameter's.
+        missing = [parameter for parameter, times in listing if times == 0]
+        if len(missing) == len(listing) or (missing and not _one_memory(case, [p for p, _ in listing])):
+            return failed("not-listed", f"{name} does not list {', '.join(missing)}", enumeration=name, parameter=missing[0])
+    if not asked:
+        return skipped("the table has no trainable parameter to list")
+    refused = "".join(f"; {name} was not asked: {why}" for name, why in holdings.refused.items() if name == "configure_optimizers")
+    return passed(f"listed once by {', '.join(asked)}{refused}")
+
+
+def _one_memory(case: Case, names: list[str]) -> bool:
+    assert case.holdings is not None
+    storages = {n.region.storage for n in case.holdings.named if n.name in names}
+    return len(storages) <= 1 and len(names) > 1
+
+
+@requirement(
+    "count.own-count",
+    statement="What the model says of its own size counts the table once.",
+    formula="num_parameters() = distinct scalars (less position tables, where it says so)",
+    source="decision 11 of the contract",
+    bug="pytorch/torchtitan#3225",
+)
+def own_count(case: Case) -> Finding:
+    holdings = case.holdings
+    if holdings is None or not holdings.own_counts:
+        refused = "; ".join(f"{n}: {w}" for n, w in (holdings.refused if holdings else {}).items() if n != "configure_optimizers")
+        return skipped(refused or "the model has no count of its own")
+    size = case.first.table.size
+    for name, number in holdings.own_counts.items():
+        if number in holdings.explained_counts:
+            continue
+        honest = min(holdings.explained_counts, key=lambda n: abs(n - number))
+        off = next((k for k in (1, -1, 2, -2) if number - k * size in holdings.explained_counts), None)
+        hint = "" if off is None else f": the table is counted {1 + off} times" if off > 0 else ": the table is left out"
+        return failed("miscounted", f"{name}() says {number}, but there are {honest} distinct scalars{hint}", seen=number, expected=honest)
+    return passed(", ".join(f"{n}() = {c}" for n, c in holdings.own_counts.items()))
+
+
+@requirement(
+    "count.no-dead-table",
+    level="SHOULD",
+    statement="No trainable V x D parameter lies beside the table that neither a logit nor the model's own loss depends on.",
+    formula="every trainable parameter of the table's shape reaches f",
+    source="decision 12 of the contract; a MUST where a count is declared",
+    bug="NVIDIA/Megatron-LM#7577",
+)
+def no_dead_table(case: Case) -> Finding:
+    if case.holdings is None:
+        return skipped(case.why("holdings", "what the subject holds is not known"))
+    level = "MUST" if case.declared.parameter_count is not None else "SHOULD"
+    dead = case.holdings.dead
+    if dead:
+        names = ", ".join(dead)
+        return failed("miscounted", f"{names} has the table's shape and is trained and saved, but nothing depends on it", level, names=list(dead))  # type: ignore[arg-type]
+    return passed("nothing of the table's shape lies unused")

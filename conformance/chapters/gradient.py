@@ -1,0 +1,421 @@
+"""Chapter `gradient`: dL/dE = dL/dE_in + dL/dE_out, with coefficients exactly one and one, in every row.
+
+With L = <R, logits> the projection's share is R^T h for every row, known without the model's backward. The lookup's share
+is what is left on the rows that were read; central differences of L check it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import tolerances
+from ..algebra import ROWS, Explained, projected, share_of_head
+from ..evidence import Array, Case, Difference, Pass
+from ..requirement import Finding, failed, passed, requirement, skipped
+
+SUM = "the chain rule for a function restricted to E_in = E_out (contract, section 1); Press and Wolf 2017, section 3"
+
+
+def _graded(case: Case) -> list[tuple[Pass, Explained]]:
+    out = []
+    for seen in case.passes:
+        if seen.gradient is None or case.declared.frozen:
+            continue
+        out.append((seen, seen.explained))
+    return out
+
+
+def _not_asked(case: Case) -> Finding:
+    if case.declared.frozen:
+        return skipped("the table is declared frozen")
+    return skipped(case.why("gradient", "no map from h to the logits was found to compare with (see projection.linear)"))
+
+
+def _frozen(case: Case) -> bool:
+    """The table takes no gradient at all because it does not require one: gradient.trainable's business."""
+    look = case.first.look
+    if look is None or look.table.region is None:
+        return False
+    return not look.table.region.trainable and look.table.region.kind == "parameter"
+
+
+@requirement(
+    "gradient.trainable",
+    statement="The table is trained, unless it is declared frozen.",
+    formula="requires_grad(E) unless frozen",
+    source="contract, section 1: an undeclared extra is named",
+    bug="huggingface/transformers#11903",
+)
+def trainable(case: Case) -> Finding:
+    look = case.first.look
+    if look is None or look.table.region is None:
+        return skipped("the table is computed, or its memory is not known")
+    uses = [("lookup", look.table)] + ([("projection", look.head)] if look.head is not None and not case.declared.tied else [])
+    for name, use in uses:
+        if use.region is None:
+            continue
+        owned = use.region.kind == "parameter" or use.region.trainable or not _copies_parameter(case)
+        if case.declared.frozen and use.region.trainable:
+            return failed("declared-but-absent", f"the table is declared frozen, but {use.region.owner} requires gradients")
+        if not case.declared.frozen and not use.region.trainable and owned:
+            return failed("undeclared-frozen", f"{use.region.owner}, which the {name} reads, is not trained: it requires no gradient", owner=use.region.owner)
+    return passed("frozen, as declared" if case.declared.frozen else "it requires gradients")
+
+
+def _copies_parameter(case: Case) -> bool:
+    """The uses read a kept tensor while a parameter of the same shape stands beside it: a stale copy, not a frozen table."""
+    look = case.first.look
+    if case.holdings is None or look is None or look.table.region is None:
+        return False
+    shape = look.table.region.shape
+    return any(n.region.kind == "parameter" and n.region.shape in (shape, shape[::-1]) for n in case.holdings.named)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The projection's share against the gradient on the rows that no lookup read."""
+
+    expected: Array
+    seen: Array
+    bound: Array
+    rows: Array
+
+
+def _head_rows(seen: Pass, form: Explained) -> _Head | None:
+    assert seen.gradient is not None
+    table = projected(seen)
+    gradient = seen.gradient.table
+    separate = _separate(seen)
+    if separate:
+        gradient = seen.gradient.head if not seen.declared.tied or seen.gradient.head is not None else gradient
+    if gradient is None or not form.found or form.hidden is None:
+        return None
+    read = np.zeros(form.columns, dtype=bool)
+    if not separate:
+        inside = seen.lookup_rows[seen.lookup_rows < form.columns]
+        read[inside] = True
+    rows = np.flatnonzero(~read)
+    if rows.size == 0:
+        return None
+    expected = share_of_head(form, table, seen.cotangent)
+    size = share_of_head(form, table, seen.cotangent, absolute=True)
+    edges = max(seen.gradient.edges, default=1)
+    bound = tolerances.head_share(size, form.hidden.shape[0], max(edges, 1), seen.table_dtype, seen.dtype)
+    if form.origin == "solved":
+        bound = bound + 1e3 * tolerances.unit(seen.dtype) * size.max()
+    return _Head(expected[rows], gradient[rows].astype(np.float64), bound[rows], rows)
+
+
+def _separate(seen: Pass) -> bool:
+    look = seen.look
+    if look is None or look.head is None or look.head.region is None or look.table.region is None:
+        return False
+    return look.head.region.storage != look.table.region.storage
+
+
+@requirement(
+    "gradient.head-share",
+    statement="Every row that no lookup read gets exactly the projection's share of the gradient.",
+    formula="dL/dE[v] = (R^T h)[v] for L = <R, logits> and every v that no lookup read",
+    source=SUM,
+    bug="verl-project/verl#7835",
+)
+def head_share(case: Case) -> Finding:
+    if _frozen(case):
+        return skipped("the table requires no gradient")
+    asked = 0
+    for seen, form in _graded(case):
+        assert seen.gradient is not None
+        if seen.gradient.table is None and form.found:
+            return failed("detached-projection", "no gradient reaches the table at all", mode=seen.probe.mode)
+        head = _head_rows(seen, form)
+        if head is None:
+            continue
+        asked += head.rows.size
+        off = np.abs(head.seen - head.expected) > head.bound
+        if off.any():
+            return _name_head(seen, head, off)
+    return passed(f"{asked} rows that no lookup read have exactly R^T h") if asked else _not_asked(case)
+
+
+def _name_head(seen: Pass, head: _Head, off: Array) -> Finding:
+    expected, got, bound = head.expected, head.seen, head.bound
+    bad = off.any(1)
+    worst = int((np.abs(got - expected) / bound).max(1).argmax())
+    facts = {
+        "token": int(head.rows[worst]),
+        "expected_norm": float(np.linalg.norm(expected[worst])),
+        "seen_norm": float(np.linalg.norm(got[worst])),
+        "rows_off": int(bad.sum()),
+        "rows": int(bad.size),
+        "mode": seen.probe.mode,
+        "where": seen.look.head_where if seen.look is not None else None,
+    }
+    zero = ~np.any(got[bad], axis=1)
+    if zero.all():
+        if bad.all() or bad.sum() >= 0.98 * bad.size:
+            return failed("detached-projection", "rows that no lookup read get no gradient: the projection gives the table none", **facts)
+        return failed("missing-rows", f"{int(bad.sum())} of {bad.size} rows get no share from the projection", **facts)
+    ratio = float((got * expected).sum() / ((expected * expected).sum() + 1e-300))
+    slack = 64 * max(tolerances.unit(seen.table_dtype), tolerances.unit(seen.dtype), 1e-6)
+    if np.abs(got - ratio * expected).max() <= slack * np.abs(expected).max() + bound.max() and ratio != 0:
+        return failed("gradient-scaled", f"the projection's share is {ratio:.6g} times what it should be", factor=ratio, **facts)
+    per = (got[bad] * expected[bad]).sum(1) / ((expected[bad] ** 2).sum(1) + 1e-300)
+    fits = np.abs(got[bad] - per[:, None] * expected[bad]).max(1) <= slack * np.abs(expected[bad]).max(1) + bound[bad].max(1)
+    if fits.all():
+        if zero.any():
+            return failed("missing-rows", f"{int(zero.sum())} of {bad.size} rows get no share from the projection", **facts)
+        return failed("gradient-scaled", f"the projection's share of {int(bad.sum())} rows is scaled, row {facts['token']} by {per[0]:.4g}", **facts)
+    clamped = np.abs(got).max() < 0.999 * np.abs(expected).max() and _clamped(got, expected, bound)
+    if clamped:
+        return failed("gradient-scaled", "the gradient is clamped", **facts)
+    masked = (np.abs(got - expected) <= bound) | (got == 0)
+    if masked.all():
+        return failed("gradient-scaled", "some entries of the projection's share are masked out", **facts)
+    return failed("wrong-gradient", "rows that no lookup read have another gradient than the projection's share", **facts)
+
+
+def _clamped(got: Array, expected: Array, bound: Array) -> bool:
+    limit = float(np.abs(got).max())
+    return bool((np.abs(got - np.clip(expected, -limit, limit)) <= bound + 1e-3 * limit).all())
+
+
+@requirement(
+    "gradient.lookup-share",
+    statement="On the rows that were read, what is left of the gradient is the lookup's share, as central differences measure it.",
+    formula="dL/dE[v] - (R^T h)[v] = dL/dE_in[v], times the declared input gradient scale; padding rows masked",
+    source=SUM,
+    bug="pytorch/pytorch#99181",
+)
+def lookup_share(case: Case) -> Finding:
+    if _frozen(case):
+        return skipped("the table requires no gradient")
+    asked, inconclusive = 0, ""
+    for seen, form in _graded(case):
+        assert seen.gradient is not None
+        if seen.gradient.table is None or not form.found:
+            continue
+        padding = _padding(case, seen, form)
+        if padding is not None:
+            return padding
+        for finding in _differences(case, seen, form):
+            if finding.verdict == "fail":
+                return finding
+            if finding.verdict == "pass":
+                asked += 1
+            else:
+                inconclusive = finding.message
+    if asked:
+        return passed(f"{asked} central differences agree with what is left of the gradient")
+    return skipped(f"inconclusive: {inconclusive}") if inconclusive else _not_asked(case)
+
+
+def _rows_share(seen: Pass, form: Explained, rows: Array) -> tuple[Array, Array]:
+    """The lookup's claimed share on rows, and the rounding of the projection's that was taken away."""
+    assert seen.gradient is not None and seen.gradient.table is not None
+    share = seen.gradient.table[rows].astype(np.float64)
+    size = np.zeros_like(share)
+    if not _separate(seen):
+        inside = rows < form.columns
+        share[inside] -= share_of_head(form, projected(seen), seen.cotangent)[rows[inside]]
+        size[inside] = share_of_head(form, projected(seen), seen.cotangent, absolute=True)[rows[inside]]
+    bound = tolerances.head_share(size, form.hidden.shape[0] if form.hidden is not None else 1, 2, seen.table_dtype, seen.dtype)
+    return share, bound
+
+
+def _padding(case: Case, seen: Pass, form: Explained) -> Finding | None:
+    """A declared padding row must really be masked."""
+    rows = np.asarray([r for r in case.declared.padding_rows if r in seen.lookup_rows and r < seen.table.shape[0]], dtype=np.int64)
+    if rows.size == 0:
+        return None
+    share, bound = _rows_share(seen, form, rows)
+    for i, row in enumerate(rows):
+        if (np.abs(share[i]) > 4 * bound[i] + 1e-12).any():
+            return failed("declared-but-absent", f"row {row} is declared a padding row, but it gets the lookup's share of the gradient", row=int(row))
+    return None
+
+
+def _differences(case: Case, seen: Pass, form: Explained) -> list[Finding]:
+    out: list[Finding] = []
+    g = case.declared.input_gradient_scale
+    sharp = seen.sharp
+    if sharp is not None:
+        for i, difference in enumerate(sharp.differences):
+            claimed = sharp.gradient / g
+            out.append(_compare(seen, difference, claimed, True, i == 0))
+        out.append(_own_against_sharp(seen, form))
+        if any(f.verdict == "pass" for f in out) or any(f.verdict == "fail" for f in out):
+            return out
+    for i, difference in enumerate(seen.differences):
+        share, _ = _rows_share(seen, form, difference.rows)
+        out.append(_compare(seen, difference, share / g, False, i == 0))
+    return out
+
+
+def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, first: bool) -> Finding:
+    terms = (claimed * difference.direction).sum(1)
+    claim = float(terms.sum())
+    dtype = "float64" if sharp else seen.dtype
+    rule = tolerances.difference_sharp if sharp else tolerances.difference
+    gaps, noises = [], []
+    for step, quotient in zip(difference.steps, difference.quotients, strict=True):
+        spread = step * (float(np.std(seen.table[difference.rows])) or 1.0)
+        noise = tolerances.logits_noise(_finite(seen.logits), seen.cotangent, dtype, spread)
+        gap = abs(quotient - claim)
+        if gap <= rule(terms, min(noise, 0.02 * float(np.sqrt((terms**2).sum())))):
+            return passed("agrees")
+        gaps.append(gap)
+        noises.append(noise)
+    quotients = np.array(difference.quotients)
+    size = float(np.sqrt((terms**2).sum()))
+    usable = [i for i in range(len(quotients)) if noises[i] < 0.3 * min(gaps)]
+    if len(usable) < 2:
+        return skipped("rounding hides the difference at every step")
+    last, before = quotients[usable[-1]], quotients[usable[-2]]
+    if abs(last - before) > 0.2 * min(abs(last - claim), abs(before - claim)):
+        return skipped(f"difference quotients disagree with each other: {', '.join(f'{q:.4g}' for q in quotients)}")
+    return _name_lookup(seen, difference, claimed, claim, float(last), size, first)
+
+
+def _finite(logits: Array) -> Array:
+    return np.where(np.isfinite(logits), logits, 0.0)
+
+
+def _name_lookup(seen: Pass, difference: Difference, claimed: Array, claim: float, quotient: float, size: float, first: bool) -> Finding:
+    facts = {
+        "expected": quotient,
+        "seen": claim,
+        "rows": difference.rows.tolist()[:16],
+        "mode": seen.probe.mode,
+        "where": seen.look.table.where if seen.look is not None else None,
+    }
+    norms = np.linalg.norm(claimed, axis=1)
+    tiny = norms <= 1e-4 * (norms.max() + 1e-300)
+    if norms.max() <= 1e-6 * abs(quotient) or not norms.any() or size <= 1e-3 * abs(quotient):
+        return failed("detached-lookup", "the rows that were read get the projection's share alone: the lookup gives the table no gradient", **facts)
+    if tiny.any():
+        rows = difference.rows[tiny].tolist()
+        return failed("missing-rows", f"rows {rows[:8]} were read but get no share from the lookup", missing=rows[:16], **facts)
+    if first:
+        factor = claim / quotient if quotient else 0.0
+        return failed("gradient-scaled", f"the lookup's share is {factor:.5g} times what differences measure", factor=factor, **facts)
+    return failed("gradient-scaled" if 0.2 < abs(claim / (quotient or 1e-300)) < 5 else "wrong-gradient", "the lookup's share is not what differences measure", **facts)
+
+
+def _own_against_sharp(seen: Pass, form: Explained) -> Finding:
+    """The share in the model's own dtype against the same in float64, row by row."""
+    sharp = seen.sharp
+    assert sharp is not None
+    rows = np.asarray([r for r in seen.lookup_rows if r < seen.table.shape[0] and r not in seen.declared.padding_rows], dtype=np.int64)
+    scale = np.abs(_finite(sharp.logits)).max() + 1e-300
+    if np.abs(_finite(seen.logits) - _finite(sharp.logits)).max() > max(1e-3, 64 * tolerances.unit(seen.dtype)) * scale:
+        return skipped("float64 takes another path through the body")
+    share, bound = _rows_share(seen, form, rows)
+    gap = np.linalg.norm(share - sharp.gradient, axis=1)
+    norm = np.linalg.norm(sharp.gradient, axis=1)
+    allowed = tolerances.own_against_sharp(seen.table_dtype) * (norm + 0.1 * norm.max(initial=0.0)) + 4 * np.linalg.norm(bound, axis=1)
+    if (gap > 4 * allowed).any():
+        row = int((gap / (allowed + 1e-300)).argmax())
+        factor = float((share[row] * sharp.gradient[row]).sum() / (norm[row] ** 2 + 1e-300))
+        return failed("gradient-scaled", f"the lookup's share of row {rows[row]} is {factor:.4g} times the same in float64", row=int(rows[row]), factor=factor, mode=seen.probe.mode)
+    return passed("as in float64")
+
+
+@requirement(
+    "gradient.unread-rows",
+    statement="In an untied model, a row that no lookup read gets no gradient from the other use.",
+    formula="untied: dL/dE_in[v] = 0 for every v that no lookup read",
+    source="the mirror image: no shared gradient",
+)
+def unread_rows(case: Case) -> Finding:
+    if case.declared.tied:
+        return skipped("declared tied: those rows owe the projection's share (gradient.head-share)")
+    for seen, _ in _graded(case):
+        assert seen.gradient is not None
+        gradient = seen.gradient.table
+        if gradient is None or not _separate(seen):
+            continue
+        rows = np.setdiff1d(np.arange(gradient.shape[0]), seen.lookup_rows)
+        for start in range(0, rows.size, ROWS):
+            part = gradient[rows[start : start + ROWS]]
+            if np.any(part):
+                row = int(rows[start + int(np.abs(part).max(1).argmax())])
+                return failed("forced-tie", f"row {row} was not read, and its gradient is not zero: the other use gives it a share", row=row)
+        return passed("rows that were not read have no gradient")
+    return skipped("the lookup's own table has no gradient to look at")
+
+
+@requirement(
+    "gradient.accumulates",
+    statement="Repeated backward passes add.",
+    formula="two backward passes without clearing give 2 dL/dE",
+    source="torch.Tensor.backward: gradients accumulate in the leaves",
+    bug="NVIDIA/TransformerEngine#3437",
+)
+def accumulates(case: Case) -> Finding:
+    for seen, _ in _graded(case):
+        assert seen.gradient is not None
+        once, twice = seen.gradient.table, seen.gradient.again
+        if once is None or twice is None:
+            continue
+        top = float(np.abs(once).max())
+        for start in range(0, once.shape[0], ROWS):
+            a, b = once[start : start + ROWS].astype(np.float64), twice[start : start + ROWS].astype(np.float64)
+            gap = np.abs(b - 2 * a)
+            if gap.max() > 16 * tolerances.unit(seen.table_dtype) * top:
+                row = start + int(gap.max(1).argmax())
+                ratio = float(np.linalg.norm(b) / (np.linalg.norm(a) + 1e-300))
+                return failed("wrong-gradient", f"after two backward passes the gradient is {ratio:.4g} times that of one, not 2 (row {row})", row=row, factor=ratio)
+        return passed("two backward passes give twice the gradient")
+    return skipped("not asked of this subject")
+
+
+@requirement(
+    "gradient.every-call",
+    statement="Every call uses the table in the same way: no use comes and goes between consecutive calls of one mode.",
+    formula="edges(graph_k -> E) equal for k = 1..4, in eval and in train mode",
+    source="a stale copy may show only at the second call (contract, section 2)",
+)
+def every_call(case: Case) -> Finding:
+    asked = False
+    for seen, _ in _graded(case):
+        assert seen.gradient is not None
+        edges = seen.gradient.edges
+        if len(edges) < 2:
+            continue
+        asked = True
+        if len(set(edges)) > 1:
+            return failed("stale-copy", f"on consecutive calls in {seen.probe.mode} mode the table has {', '.join(map(str, edges))} uses in the graph", edges=list(edges), mode=seen.probe.mode)
+    return passed("the same uses on every call") if asked else skipped("not asked of this subject or in this profile")
+
+
+@requirement(
+    "gradient.own-loss",
+    statement="The gradient of the model's own loss obeys the same law: both uses give their share.",
+    formula="d loss(ids, targets)/dE = the difference quotient, on rows read and on rows not read",
+    source="decision 17 of the contract (a fused loss may bypass the head)",
+    bug="unslothai/unsloth-zoo#892",
+)
+def own_loss(case: Case) -> Finding:
+    if case.loss is None:
+        return skipped(case.why("own_loss", "the model has no loss of its own that can be asked"))
+    if _frozen(case):
+        return skipped("the table requires no gradient")
+    for name, difference in (("projection", case.loss.unseen), ("lookup", case.loss.seen)):
+        claimed = case.loss.gradient[difference.rows].astype(np.float64)
+        claim = float((claimed * difference.direction).sum())
+        quotients = np.array(difference.quotients)
+        best = int(np.abs(quotients - claim).argmin())
+        if abs(quotients[best] - claim) <= 0.02 * abs(quotients[best]) + 1e-7:
+            continue
+        spread = np.abs(np.diff(quotients)).min() if quotients.size > 1 else np.inf
+        if spread > 0.1 * np.abs(quotients - claim).min():
+            continue
+        quotient = float(quotients[int(np.abs(np.diff(quotients)).argmin())])
+        factor = claim / quotient if quotient else 0.0
+        if abs(claim) <= 1e-3 * abs(quotient):
+            return failed(f"detached-{name}", f"the model's own loss gives the table no gradient through the {name}", expected=quotient, seen=claim)
+        return failed("gradient-scaled", f"through the {name} the gradient of the model's own loss is {factor:.4g} times what differences measure", expected=quotient, seen=claim, factor=factor)
+    return passed("both uses give their share of the model's own loss")

@@ -1,0 +1,95 @@
+"""Chapter `lookup`: embedding(i) = e_i^T E."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import tolerances
+from ..evidence import Case, Look, Pass
+from ..requirement import Finding, failed, passed, requirement, skipped
+
+
+@requirement(
+    "lookup.one-hot",
+    statement="Looking up token i reads row i of the table, in every batch shape.",
+    formula="embedding(i) = e_i^T E, bit for bit",
+    source="Radford et al. 2018, equation 2: h_0 = U W_e + W_p",
+)
+def one_hot(case: Case) -> Finding:
+    asked = 0
+    for seen in case.passes:
+        if seen.look is None or seen.look.tokens.size == 0:
+            continue
+        asked += 1
+        wrong = np.flatnonzero(seen.look.tokens != seen.look.rows)
+        if wrong.size:
+            token, row = int(seen.look.tokens[wrong[0]]), int(seen.look.rows[wrong[0]])
+            return failed("wrong-rows", f"token {token} reads row {row}", token=token, expected=token, seen=row, where=seen.look.table.where)
+        if not seen.look.lookup_exact:
+            return failed("wrong-rows", "the lookup gives other values than the table's rows", where=seen.look.table.where)
+    if not asked:
+        return skipped(case.why("look", "no lookup was seen; the table was found by writing rows"))
+    rows = np.unique(case.first.lookup_rows).size
+    return passed(f"{rows} rows were read, each by its own token")
+
+
+@requirement(
+    "lookup.scale",
+    statement="The looked-up row is multiplied by the declared input scale, and by nothing undeclared.",
+    formula="embedding(i) = s_in e_i^T E",
+    source="Vaswani et al. 2017, section 3.4 (sqrt(d_model)); declared, never guessed",
+    bug="TensorAuto/OpenTau#179",
+)
+def scale(case: Case) -> Finding:
+    asked = False
+    for seen in case.passes:
+        look = seen.look
+        if look is None:
+            continue
+        seen_scales = set(look.input_scales)
+        ratio = _table_ratio(seen, look)
+        if ratio is not None:
+            seen_scales = {s * ratio for s in seen_scales} or {ratio}
+        if not seen_scales:
+            continue
+        asked = True
+        wanted = case.declared.input_factor(seen.table.shape[1])
+        slack = max(tolerances.factor(seen.table_dtype), 1e-6)
+        if any(abs(s - wanted) <= slack * abs(wanted) for s in seen_scales):
+            continue
+        got = ", ".join(f"{s:.6g}" for s in sorted(seen_scales))
+        if seen_scales == {1.0}:
+            return failed("declared-but-absent", f"an input scale of {wanted:.6g} is declared, but the rows are used as they are", expected=wanted, seen=1.0)
+        return failed("undeclared-scale", f"the looked-up rows are multiplied by {got}, declared is {wanted:.6g}", expected=wanted, seen=sorted(seen_scales), where=look.table.where)
+    return passed("the rows are scaled as declared") if asked else skipped(case.why("look", "what follows the lookup was not seen"))
+
+
+def _table_ratio(seen: Pass, look: Look) -> float | None:
+    """The factor between the array that the lookup reads and the one that the projection reads, made from the same tensors."""
+    if look.head is None or set(look.head.leaves) != set(look.table.leaves) or look.table.region is not None:
+        return None
+    rows = min(look.table.values.shape[0], look.head.values.shape[0])
+    one, other = look.head.values[:rows].astype(np.float64), look.table.values[:rows].astype(np.float64)
+    if one.shape != other.shape or look.head.region is None:
+        return None
+    ratio = float((one * other).sum() / ((one * one).sum() + 1e-300))
+    fits = np.abs(ratio * one - other).max() <= 64 * tolerances.unit(look.table.dtype) * np.abs(other).max()
+    return ratio if fits and ratio else None
+
+
+@requirement(
+    "lookup.reads-only",
+    statement="A forward pass writes nothing into the table.",
+    formula="E after f(ids) = E before",
+    source="decision 19 of the contract (max_norm)",
+)
+def reads_only(case: Case) -> Finding:
+    asked = False
+    for seen in case.passes:
+        look = seen.look
+        if look is None or look.table.region is None:
+            continue
+        asked = True
+        if look.table.region.owner in look.written and not look.table.refilled:
+            return failed("wrong-rows", f"the forward pass writes into {look.table.region.owner}", owner=look.table.region.owner, where=look.table.where)
+    return passed("the pass wrote nothing into it") if asked else skipped(case.why("look", "the table is computed in each pass"))

@@ -1,0 +1,304 @@
+"""Chapter `projection`: logits = h E^T, with what is declared put in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import tolerances
+from ..algebra import Explained
+from ..evidence import Array, Case, Pass, Writing
+from ..requirement import Finding, failed, passed, requirement, skipped
+
+SOURCE = "Radford et al. 2018, equation 2: P(u) = softmax(h_n W_e^T)"
+_CAUSES = {"rows": "wrong-rows", "columns": "wrong-columns", "not-transposed": "not-transposed", "part": "partial-tie"}
+_WORDS = {
+    "rows": "some logits are the products with other rows of the table",
+    "columns": "h meets the columns of the table in another order",
+    "not-transposed": "logits are h E, not h E^T (V = D hides it)",
+    "part": "some logits are h E^T and some are not",
+    "unknown": "the logits are no map of h E^T that can be declared",
+}
+
+
+def _maps(case: Case) -> list[tuple[Pass, Explained]]:
+    return [(seen, seen.explained) for seen in case.passes if seen.explained.asked]
+
+
+def _unseen(case: Case) -> Finding:
+    return skipped("h was not seen at the projection and cannot be solved for (that needs D < V)")
+
+
+@requirement(
+    "projection.linear",
+    statement="Every logit is the product of h with that token's row of the table, for every h that the passes showed and for chosen ones.",
+    formula="logits = h E^T (with what is declared: cap(s_out h E^T + b))",
+    source=SOURCE,
+    bug="huggingface/transformers#48154",
+)
+def linear(case: Case) -> Finding:
+    maps = _maps(case)
+    for seen, form in maps:
+        if not form.found:
+            cause = _CAUSES.get(form.problem) or _guess(seen)
+            return failed(cause, f"{_WORDS.get(form.problem, _WORDS['unknown'])}; first seen at token {form.worst.get('token')}", mode=seen.probe.mode, where=_where(seen), **form.worst)
+    if not maps:
+        return _unseen(case)
+    extra = "" if maps[0][0].injected is None else f" and {maps[0][0].injected[0].shape[0]} chosen ones"
+    how = "seen" if maps[0][1].origin == "seen" else "solved for"
+    return passed(f"{maps[0][1].hidden.shape[0] if maps[0][1].hidden is not None else 0} positions (h {how}){extra} agree within rounding")
+
+
+def _guess(seen: Pass) -> str:
+    look = seen.look
+    if look is None or look.head is None:
+        return "stale-copy" if _stale(seen) else "two-matrices" if seen.through is not None and not _moves(seen.through) else "unknown"
+    return "unknown"
+
+
+def _stale(seen: Pass) -> bool:
+    return False
+
+
+def _moves(writing: Writing) -> bool:
+    return bool(np.any(writing.before[:, writing.rows[0]] != writing.after[:, writing.rows[0]]))
+
+
+def _where(seen: Pass) -> str | None:
+    return (seen.look.head_where or None) if seen.look is not None else None
+
+
+@requirement(
+    "projection.scale",
+    statement="The projection is multiplied by the declared output scale, and by nothing undeclared.",
+    formula="logits = s_out h E^T",
+    source=SOURCE,
+    bug="ml-explore/mlx-examples#591",
+)
+def scale(case: Case) -> Finding:
+    maps = [(s, f) for s, f in _maps(case) if f.found]
+    if not maps:
+        return _unseen(case)
+    declared = case.declared
+    for seen, form in maps:
+        wanted = declared.output_factor(seen.table.shape[1])
+        if declared.scale_parameter:
+            if form.token_scale is None:
+                return failed("declared-but-absent", f"{declared.output_scale} is declared to hold one scale per token, but none acts", seen=form.scale)
+            continue
+        if form.token_scale is not None:
+            low, high = float(form.token_scale.min()), float(form.token_scale.max())
+            return failed("undeclared-scale", f"each token has a scale of its own, from {low:.4g} to {high:.4g}", where=_where(seen), expected=wanted)
+        if form.origin == "solved" and wanted == 1.0:
+            continue
+        slack = max(1e-5, tolerances.factor(seen.table_dtype), tolerances.factor(seen.dtype))
+        if abs(form.scale - wanted) <= slack * abs(wanted):
+            if wanted != 1.0 and form.origin == "solved" and seen.look is not None and not _factor_seen(seen, wanted):
+                return failed("declared-but-absent", f"an output scale of {wanted:.6g} is declared, but nothing is multiplied by it", expected=wanted)
+            continue
+        if abs(form.scale - 1) <= slack:
+            if _factor_seen(seen, wanted) or seen.look is None:
+                continue  # it acts on h, which is the network's business
+            return failed("declared-but-absent", f"an output scale of {wanted:.6g} is declared, but the logits are h E^T and h is not multiplied by it", expected=wanted, seen=1.0)
+        if form.origin != "solved":
+            return failed("undeclared-scale", f"the logits are {form.scale:.6g} h E^T, declared is {wanted:.6g}", expected=wanted, seen=form.scale, where=_where(seen))
+    return passed("scaled as declared")
+
+
+def _factor_seen(seen: Pass, wanted: float) -> bool:
+    slack = max(1e-5, tolerances.factor(seen.table_dtype))
+    factors = seen.look.factors if seen.look is not None else ()
+    products = {f for f in factors} | {float(np.prod(factors[i:])) for i in range(len(factors))}
+    return any(abs(abs(f) - abs(wanted)) <= slack * abs(wanted) for f in products)
+
+
+@requirement(
+    "projection.bias",
+    statement="No bias is added to the logits unless one is declared.",
+    formula="logits = h E^T + b only with b declared",
+    source=SOURCE,
+    bug="vllm-project/vllm#46835",
+)
+def bias(case: Case) -> Finding:
+    maps = [(s, f) for s, f in _maps(case) if f.found]
+    if not maps:
+        return _unseen(case)
+    for seen, form in maps:
+        size = 0.0 if form.bias is None else float(np.abs(form.bias).max())
+        small = 64 * max(tolerances.unit(seen.dtype), 1e-7) * float(np.abs(seen.logits[np.isfinite(seen.logits)]).max(initial=0.0))
+        there = size > small
+        if there and not case.declared.output_bias:
+            assert form.bias is not None
+            token = int(np.argmax(np.abs(form.bias)))
+            return failed("undeclared-bias", f"token {token} has a bias of {float(form.bias[token]):.4g} that does not come from h E^T", token=token, expected=0.0, seen=float(form.bias[token]), where=_where(seen))
+        if not there and case.declared.output_bias and form.origin != "solved":
+            return failed("declared-but-absent", "an output bias is declared, but the logits have none", expected="a bias", seen=0.0)
+    return passed("as declared")
+
+
+@requirement(
+    "projection.softcap",
+    statement="Logits are capped where a cap is declared, and nowhere else.",
+    formula="logits = c tanh(h E^T / c) only with c declared",
+    source="Gemma Team 2024, Gemma 2, section 2 (logit soft-capping)",
+)
+def softcap(case: Case) -> Finding:
+    maps = [(s, f) for s, f in _maps(case) if f.found]
+    if not maps:
+        return _unseen(case)
+    wanted = case.declared.logit_softcap
+    for seen, form in maps:
+        if form.cap is not None and (wanted is None or abs(form.cap - wanted) > 1e-3 * wanted):
+            return failed("undeclared-softcap", f"the logits are capped at {form.cap:.5g}" + ("" if wanted is None else f", declared is {wanted:.5g}"), expected=wanted, seen=form.cap, where=_where(seen))
+        if wanted is not None and form.cap is None:
+            return failed("declared-but-absent", f"a soft cap of {wanted:.5g} is declared, but the logits are not capped", expected=wanted)
+        if wanted is not None and seen.injected is None and seen.look is not None and seen.look.trail and "tanh" not in seen.look.trail:
+            return failed("declared-but-absent", f"a soft cap of {wanted:.5g} is declared, but no tanh acts on the logits", expected=wanted)
+    return passed("as declared")
+
+
+@requirement(
+    "projection.normalization",
+    statement="The model returns logits, or log-probabilities where that is declared.",
+    formula="log_softmax(h E^T) only where declared; then every relation reads up to one constant per position",
+    source="decision 14 of the contract",
+)
+def normalization(case: Case) -> Finding:
+    maps = [(s, f) for s, f in _maps(case) if f.found]
+    if not maps:
+        return _unseen(case)
+    for seen, form in maps:
+        if form.normalized and not case.declared.log_probabilities:
+            return failed("undeclared-normalization", "the outputs are log-probabilities: each position sums to one", where=_where(seen))
+        if case.declared.log_probabilities and not form.normalized:
+            return failed("declared-but-absent", "log-probabilities are declared, but the outputs are plain logits")
+        if case.declared.log_probabilities and not _sums_to_one(seen):
+            return failed("declared-but-absent", "log-probabilities are declared, but the outputs do not sum to one")
+    return passed("as declared")
+
+
+def _sums_to_one(seen: Pass) -> bool:
+    values = seen.logits[:, np.isfinite(seen.logits).all(0)]
+    return bool(np.abs(np.log(np.exp(values).sum(1))).max() < max(1e-3, 64 * tolerances.unit(seen.dtype)))
+
+
+@requirement(
+    "projection.vocabulary",
+    statement="There is one logit for each row of the table, unless a padded vocabulary is declared.",
+    formula="columns(logits) = V; with vocabulary n declared: n or V, and n < V",
+    source="contract, section 1: declared, never guessed away",
+    bug="NVIDIA/TensorRT-LLM#301",
+)
+def vocabulary(case: Case) -> Finding:
+    seen = case.first
+    rows, columns = seen.table.shape[0], seen.logits.shape[1]
+    declared = case.declared.vocabulary
+    finite = np.isfinite(seen.logits).all(0)
+    masked = int((~finite).sum())
+    if declared is None:
+        if columns != rows:
+            return failed("undeclared-padding", f"the table has {rows} rows, the logits {columns} columns", expected=rows, seen=columns)
+        if masked:
+            return failed("undeclared-padding", f"{masked} of {columns} columns are not finite", expected=columns, seen=columns - masked)
+        return passed(f"{columns} logits for {rows} rows")
+    if declared >= rows and declared >= columns:
+        return failed("declared-but-absent", f"a vocabulary of {declared} in a padded table is declared, but the table has {rows} rows", expected=declared, seen=rows)
+    if columns not in (declared, rows) or not finite[:declared].all():
+        return failed("undeclared-padding", f"{columns} columns for a vocabulary of {declared} in {rows} rows", expected=declared, seen=columns)
+    return passed(f"{declared} legal tokens in a table of {rows} rows")
+
+
+# --- relations that need no look inside ---------------------------------------------------------------------------
+
+
+def _changes(seen: Pass, writing: Writing) -> tuple[Array, Array]:
+    """Logits before and after a write; log-probabilities up to the constant of the position that the write moved."""
+    before, after = writing.before, writing.after
+    if seen.declared.log_probabilities or (seen.explained.found and seen.explained.normalized):
+        others = np.setdiff1d(np.arange(before.shape[1]), writing.rows)
+        after = after + (before[:, others] - after[:, others]).mean(1, keepdims=True)
+    return before, after
+
+
+def _writings(case: Case) -> list[tuple[Pass, Writing]]:
+    return [(seen, seen.writing) for seen in case.passes if seen.writing is not None]
+
+
+_NO_WRITE = "no row can be written that the pass does not read (the table is computed, or every row is read)"
+
+
+@requirement(
+    "projection.own-column",
+    statement="Changing a row that no lookup of the pass reads changes exactly that token's logit.",
+    formula="E[v] := x  =>  logit_w changes only for w = v",
+    source="the column v of h E^T is h . E_v and nothing else",
+)
+def own_column(case: Case) -> Finding:
+    writings = _writings(case)
+    for seen, writing in writings:
+        before, after = _changes(seen, writing)
+        others = np.setdiff1d(np.arange(before.shape[1]), writing.rows)
+        finite = np.isfinite(before[:, others]).all(0)
+        others = others[finite]
+        normalized = seen.declared.log_probabilities or (seen.explained.found and seen.explained.normalized)
+        allowed = tolerances.unchanged(before[:, others], seen.dtype) * (64 if normalized else 1)
+        gap = np.abs(after[:, others] - before[:, others])
+        if others.size and gap.max() > allowed:
+            token = int(others[int(gap.max(0).argmax())])
+            return failed(_coupled(seen), f"rows {writing.rows.tolist()} were written and the logit of token {token} moved by {gap.max():.3g}", token=token, rows=writing.rows.tolist())
+    return passed("only the written tokens' logits moved") if writings else skipped(_NO_WRITE)
+
+
+def _coupled(seen: Pass) -> str:
+    form = seen.explained
+    if form.found:
+        return "unknown"
+    return _CAUSES.get(form.problem, "unknown")
+
+
+@requirement(
+    "projection.zero-row",
+    statement="The logit of a zero row is zero.",
+    formula="E[v] := 0  =>  logit_v = 0 (b_v with a declared bias)",
+    source="h . 0 = 0: what is left is a bias",
+    bug="huggingface/peft#3651",
+)
+def zero_row(case: Case) -> Finding:
+    asked = False
+    for seen, writing in _writings(case):
+        if "zero" not in writing.roles or case.declared.output_bias or case.declared.log_probabilities:
+            continue
+        form = seen.explained
+        if form.found and (form.bias is not None or form.normalized):
+            continue  # found out and named by projection.bias or projection.normalization
+        asked = True
+        token = int(writing.rows[writing.roles.index("zero")])
+        value = float(np.abs(writing.after[:, token]).max())
+        if value > tolerances.unchanged(writing.before, seen.dtype):
+            return failed("undeclared-bias", f"the row of token {token} was set to zero and its logit is {value:.4g}", token=token, expected=0.0, seen=value)
+    return passed("a zero row gives a zero logit") if asked else skipped("a bias or a normalization stands in the way, or " + _NO_WRITE)
+
+
+@requirement(
+    "projection.equal-rows",
+    statement="Two tokens with equal rows have equal logits.",
+    formula="E[v] := E[w]  =>  logit_v = logit_w",
+    source="logits depend on a token through its row alone",
+)
+def equal_rows(case: Case) -> Finding:
+    asked = False
+    for seen, writing in _writings(case):
+        if "copy" not in writing.roles or case.declared.output_bias or case.declared.scale_parameter:
+            continue
+        form = seen.explained
+        if form.found and (form.bias is not None or form.token_scale is not None):
+            continue
+        asked = True
+        token = int(writing.rows[writing.roles.index("copy")])
+        one, other = writing.after[:, token], writing.after[:, writing.source]
+        gap = float(np.abs(one - other).max())
+        magnitude = np.abs(np.stack([one, other])).max() + np.abs(writing.before).max()
+        if gap > 64 * max(tolerances.unit(seen.dtype), tolerances.unit(seen.table_dtype)) * magnitude:
+            if form.asked and not form.found:
+                continue  # no map was found at all: projection.linear
+            return failed("undeclared-scale", f"tokens {token} and {writing.source} have equal rows and logits that differ by {gap:.4g}", token=token, other=writing.source)
+    return passed("equal rows give equal logits") if asked else skipped("a bias or scale per token stands in the way, or " + _NO_WRITE)

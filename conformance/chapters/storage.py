@@ -1,0 +1,330 @@
+"""Chapter `storage`: both uses read one region of memory, and one parameter owns it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import tolerances
+from ..algebra import ROWS
+from ..evidence import Array, Case, Named, Pass, Region, Use
+from ..requirement import Finding, failed, passed, requirement, skipped
+
+TYING = "Press and Wolf 2017, section 3 (one matrix U = V); Radford et al. 2018, section 3.1 (W_e twice)"
+
+
+@requirement(
+    "storage.one-memory",
+    statement="The lookup and the projection read one region of memory if declared tied, two separate ones if declared untied.",
+    formula="tied: region(E_in) = region(E_out); untied: they share no byte",
+    source=TYING,
+    bug="mosaicml/examples#11",
+)
+def one_memory(case: Case) -> Finding:
+    seen_any = False
+    for seen in case.passes:
+        if seen.look is None or seen.look.head is None:
+            continue
+        seen_any = True
+        finding = _tied(seen) if case.declared.tied else _untied(seen)
+        if finding is not None:
+            return finding
+    if not seen_any:
+        return skipped(
+            "the projection was not seen as a product of an array (see storage.write-through, which needs no look inside)"
+        )
+    return passed("both uses read the same array" if case.declared.tied else "the two uses read separate arrays")
+
+
+def _tied(seen: Pass) -> Finding | None:
+    assert seen.look is not None and seen.look.head is not None
+    table, head = seen.look.table, seen.look.head
+    a, b = table.region, head.region
+    facts = {"lookup": describe(table), "projection": describe(head), "mode": seen.probe.mode}
+    if a is not None and b is not None:
+        if a.storage != b.storage:
+            return _separate(seen, table, head, facts)
+        return _one_storage(a, b, facts)
+    if set(table.leaves) == set(head.leaves):
+        return _derived(table, head, facts)
+    return _other_leaves(seen, table, head, facts)
+
+
+def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, str]) -> Finding:
+    a, b = table.region, head.region
+    assert a is not None and b is not None and seen.look is not None
+    if head.refilled or table.refilled:
+        side = "projection" if head.refilled else "lookup"
+        owner = (b if head.refilled else a).owner
+        return failed("stale-copy", f"the {side} reads {owner}, which every forward fills again with a copy of the table", **facts)
+    kept = "parameter" not in (a.kind, b.kind) or (a.kind != "parameter") != (b.kind != "parameter")
+    same = _equal(table.values, head.values)
+    if same and kept:
+        owner = b.owner if b.kind != "parameter" else a.owner
+        return failed("stale-copy", f"{owner} is a copy of the table that was kept, not the table: it holds the same values now", **facts)
+    if same:
+        return failed("equal-copy", f"{a.owner} and {b.owner} hold the same values in two places in memory", **facts)
+    if b.owner in seen.look.others:
+        return failed("wrong-table", f"the projection reads {b.owner}, which the pass looks up for something else", **facts)
+    if head.values.shape == table.values.shape:
+        shared = (head.values == table.values).all(1) & (head.values != 0).any(1)
+        if shared.sum() >= 2:
+            return failed(
+                "partial-tie" if kept is False else "stale-copy",
+                f"{int(shared.sum())} of {shared.size} rows hold equal values in two places in memory, the others do not",
+                **facts,
+            )
+    if kept and b.kind != "parameter" and head.values.shape == table.values.shape and _close(table.values, head.values):
+        return failed("stale-copy", f"{b.owner} is an older copy of the table", **facts)
+    return failed("two-matrices", f"the lookup reads {a.owner}, the projection reads {b.owner}: two matrices", **facts)
+
+
+def _one_storage(a: Region, b: Region, facts: dict[str, str]) -> Finding | None:
+    same_rows = a.strides == b.strides or 1 in (a.shape[0], b.shape[0])
+    if a.offset == b.offset and same_rows and a.shape[1] == b.shape[1]:
+        return None  # b may stop at fewer rows: the columns that are missing then are another requirement's
+    if a.shape[1] == b.shape[1] and a.shape == b.shape and a.strides[::-1] == b.strides and a.offset == b.offset:
+        return None  # read the other way round: projection.linear says what comes of that
+    return failed(
+        "partial-tie", f"both uses read the memory of {a.owner}, but not the same part of it", offset=[a.offset, b.offset], **facts
+    )
+
+
+def _derived(table: Use, head: Use, facts: dict[str, str]) -> Finding | None:
+    if _equal(table.values, head.values):
+        return None
+    rows = min(table.values.shape[0], head.values.shape[0])
+    if table.values.shape[1] != head.values.shape[1]:
+        return None
+    one, other = table.values[:rows].astype(np.float64), head.values[:rows].astype(np.float64)
+    ratio = float((one * other).sum() / ((one * one).sum() + 1e-300))
+    allowed = 64 * tolerances.unit(head.dtype) * np.abs(other).max()
+    if np.abs(ratio * one - other).max() <= allowed:
+        return None  # a scale: projection.scale or lookup.scale says so
+    if _permuted(one, other) or _permuted(one.T, other.T):
+        return None  # projection.linear names the rows or columns
+    names = ", ".join(head.leaves)
+    return failed("adapter-on-one-use", f"both uses are made from {names}, but not into the same array", **facts)
+
+
+def _other_leaves(seen: Pass, table: Use, head: Use, facts: dict[str, str]) -> Finding | None:
+    common = set(table.leaves) & set(head.leaves)
+    form = seen.explained
+    if not common:
+        if _equal(table.values, head.values):
+            return failed("stale-copy", "the two uses hold equal values made from different tensors", **facts)
+        return failed("two-matrices", f"the lookup reads {table.leaves}, the projection {head.leaves}: nothing in common", **facts)
+    extra = sorted(set(head.leaves) ^ set(table.leaves))
+    if table.values.shape == head.values.shape:
+        same = (table.values == head.values).all(1)
+        if same.any() and not same.all():
+            return failed(
+                "partial-tie", f"{int((~same).sum())} of {same.size} rows come from {', '.join(extra)} on one use only", **facts
+            )
+        columns = (table.values == head.values).all(0)
+        if columns.any() and not columns.all():
+            return failed("partial-tie", f"{int((~columns).sum())} of {columns.size} columns come from {', '.join(extra)} on one use only", **facts)
+        return failed("adapter-on-one-use", f"one use alone is changed by {', '.join(extra)}", **facts)
+    if form.found and form.origin == "solved":
+        return None  # another shape in between that the table's own rows explain: a factor on the way
+    return failed("adapter-on-one-use", f"one use alone is made with {', '.join(extra)}", **facts)
+
+
+def _permuted(one: Array, other: Array) -> bool:
+    """Whether two arrays hold the same rows in another order."""
+    if one.shape != other.shape or one.shape[0] > 1 << 14:
+        return False
+    order, image = np.lexsort(one.T), np.lexsort(other.T)
+    return bool(np.array_equal(one[order], other[image]))
+
+
+def _untied(seen: Pass) -> Finding | None:
+    assert seen.look is not None and seen.look.head is not None
+    table, head = seen.look.table, seen.look.head
+    if table.region is not None and head.region is not None:
+        shared = table.region.storage == head.region.storage and _overlap(table.region, head.region)
+        if head.refilled or table.refilled:
+            shared = True
+    else:
+        shared = bool(set(table.leaves) & set(head.leaves))
+    if shared:
+        return failed(
+            "forced-tie",
+            f"declared untied, but both uses read {', '.join(sorted(set(table.leaves) & set(head.leaves))) or describe(table)}",
+            lookup=describe(table),
+            projection=describe(head),
+        )
+    return None
+
+
+def _overlap(a: Region, b: Region) -> bool:
+    def span(r: Region) -> tuple[int, int]:
+        return r.offset, r.offset + sum((n - 1) * s for n, s in zip(r.shape, r.strides, strict=True))
+
+    (low, high), (start, stop) = span(a), span(b)
+    return low <= stop and start <= high
+
+
+def _equal(one: Array, other: Array) -> bool:
+    """Bit for bit on the rows that both have."""
+    rows = min(one.shape[0], other.shape[0])
+    if one.shape[1] != other.shape[1]:
+        return False
+    return all(np.array_equal(one[i : i + ROWS][: rows - i], other[i : i + ROWS][: rows - i]) for i in range(0, rows, ROWS))
+
+
+def _close(one: Array, other: Array) -> bool:
+    spread = float(np.std(one[:ROWS])) or 1.0
+    return float(np.abs(one[:ROWS] - other[:ROWS]).mean()) < 0.2 * spread
+
+
+def describe(use: Use) -> str:
+    """A use's array in words."""
+    if use.region is None:
+        return f"computed from {', '.join(use.leaves) or 'constants'}"
+    kind = {"parameter": "parameter", "buffer": "buffer", "outside": "tensor"}[use.region.kind]
+    return f"{kind} {use.region.owner} (memory {use.region.storage}, offset {use.region.offset})"
+
+
+@requirement(
+    "storage.one-parameter",
+    statement="One trainable parameter owns the table: not two parameters over one memory, and not a tensor that no module registers.",
+    formula="|{p : p lies over region(E)}| = 1",
+    source="an optimizer keeps its state by parameter, so two over one memory drift apart",
+    bug="mindspore-ai/hyper-parallel#606",
+)
+def one_parameter(case: Case) -> Finding:
+    if case.holdings is None:
+        return skipped(case.why("holdings", "what the subject holds is not known"))
+    look = case.first.look
+    if look is None:
+        return skipped("the table's memory is not known")
+    for use in filter(None, (look.table, look.head if not case.declared.tied else None)):
+        if use.region is None:
+            continue
+        finding = _owner(case, use, use.region)
+        if finding is not None:
+            return finding
+    return passed(f"{look.table.region.owner} owns it" if look.table.region else f"made from {', '.join(look.table.leaves)}")
+
+
+def _owner(case: Case, use: Use, region: Region) -> Finding | None:
+    assert case.holdings is not None
+    over = [n for n in case.holdings.named if n.region.storage == region.storage and n.region.kind == "parameter"]
+    whole = [n for n in over if n.size >= region.shape[0] * region.shape[1] or _same_rows(n.region, region)]
+    objects = {n.object: n.name for n in whole}
+    if len(objects) > 1:
+        names = " and ".join(sorted(objects.values()))
+        return failed("two-parameters-one-memory", f"{names} are {len(objects)} parameters over one memory", names=sorted(objects.values()))
+    if not whole and region.kind != "parameter":
+        orphan = [n.name for n in case.holdings.named if n.region.kind == "parameter" and n.region.shape == region.shape]
+        cause = "stale-copy" if not region.trainable and orphan else "not-listed"
+        if not region.trainable and case.declared.frozen:
+            return None
+        if not region.trainable and not orphan:
+            return None  # trained by nobody: gradient.trainable says so
+        return failed(cause, f"the table is {region.owner}, a {'tensor' if region.kind == 'outside' else region.kind}, not a parameter of the model", owner=region.owner)
+    return None
+
+
+def _same_rows(one: Region, other: Region) -> bool:
+    return one.offset == other.offset and int(np.prod(one.shape)) == int(np.prod(other.shape))
+
+
+@requirement(
+    "storage.whole-table",
+    statement="Every name that shares memory with the table is the whole table; none overlaps it in part.",
+    formula="region(n) = region(E) or disjoint, for every name n",
+    source="the exact partition of names into shared groups",
+    bug="awslabs/slapo#15",
+)
+def whole_table(case: Case) -> Finding:
+    look = case.first.look
+    if case.holdings is None or look is None or look.table.region is None:
+        return skipped("the table is computed, or its memory is not known")
+    region = look.table.region
+    size = region.shape[0] * region.shape[1]
+    partial = []
+    aliases = []
+    for named in case.holdings.named:
+        if named.region.storage != region.storage or named.name == region.owner or not _overlap(named.region, region):
+            continue
+        (aliases if named.size >= size else partial).append(named)
+    bad = [n for n in partial if n.region.kind == "parameter"]
+    if bad:
+        names = ", ".join(n.name for n in bad)
+        return failed("partial-tie", f"{names} lies over a part of the table: a step on it moves some rows of the table", names=[n.name for n in bad])
+    return passed("also known as " + ", ".join(_names(aliases)) if aliases else "no other name shares its memory")
+
+
+def _names(named: list[Named]) -> list[str]:
+    return [n.name for n in named]
+
+
+@requirement(
+    "storage.precision",
+    statement="Neither use alone casts the table to a narrower dtype.",
+    formula="dtype(E_in) = dtype(E_out), or the wider",
+    source="decision 6 of the contract",
+    bug="huggingface/transformers#29402",
+)
+def precision(case: Case) -> Finding:
+    asked = False
+    for seen in case.passes:
+        look = seen.look
+        if look is None:
+            continue
+        asked = True
+        for use, other, name in ((look.table, look.head, "lookup"), (look.head, look.table, "projection")):
+            if use is None or other is None or use.narrowed is None or use.narrowed == other.narrowed:
+                continue
+            if _whole_forward(seen, use, other):
+                continue
+            return failed(
+                "reduced-precision",
+                f"the {name} alone reads the table rounded to {use.narrowed}",
+                where=use.where or None,
+                mode=seen.probe.mode,
+            )
+    return passed("no use rounds the table by itself") if asked else skipped(case.why("look", "the pass was not watched"))
+
+
+def _whole_forward(seen: Pass, use: Use, other: Use) -> bool:
+    """The model computes its whole forward so: it entered autocast itself, or the network's own products are as narrow."""
+    assert seen.look is not None
+    if use.autocast and other.autocast:
+        return True
+    network = set(seen.look.network_dtypes)
+    return bool(network) and network == {use.narrowed}
+
+
+@requirement(
+    "storage.write-through",
+    statement="A write to the lookup's table is seen by the projection, if tied; if untied, a write to it changes no logit of a "
+    "token that is not read.",
+    formula="E_in[v] := x  =>  logit_v = h x^T (tied); unchanged (untied), for a row v that no lookup reads",
+    source="identity by behaviour, where pointers cannot be trusted",
+    bug="PrimeIntellect-ai/prime-rl#2823",
+)
+def write_through(case: Case) -> Finding:
+    asked = False
+    for seen in case.passes:
+        writing = seen.through
+        if writing is None:
+            continue
+        asked = True
+        column = writing.rows[0]
+        before, after = writing.before[:, column], writing.after[:, column]
+        moved = bool(np.any(before != after))
+        if case.declared.tied and not moved:
+            cause = "stale-copy" if _kept(seen) else "two-matrices"
+            return failed(cause, f"row {column} of the table was overwritten and logit {column} did not move", token=int(column), mode=seen.probe.mode)
+        if not case.declared.tied and moved:
+            return failed("forced-tie", f"row {column} of the lookup's table was overwritten and logit {column} moved with it", token=int(column))
+    if not asked:
+        return skipped("no row of the table can be written that the pass does not read")
+    return passed("a write to the table moves that token's logit" if case.declared.tied else "the projection does not follow")
+
+
+def _kept(seen: Pass) -> bool:
+    look = seen.look
+    return look is None or look.head is None or look.head.region is None or look.head.region.kind != "parameter"

@@ -1,0 +1,453 @@
+"""The command line: ``run``, ``spec`` and ``list``. Nothing heavy is imported before a command needs it.
+
+Exit statuses: 0 conforms, 1 does not, 2 nothing was judged (bad input, one sentence on standard error), 3 a defect of
+tiecheck itself, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from .report import Both, Report
+
+CONFORMS, FAILS, NOT_JUDGED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Refused(click.ClickException):
+    """Bad input; the one sentence that says what is wrong with it."""
+
+
+class _Commands(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if not word.startswith("-") and self.get_command(ctx, word) is None:
+            names = self.list_commands(ctx)
+            raise Refused(f"there is no command {word!r}{_near(word, names)}; the commands are {', '.join(names)}")
+        return super().resolve_command(ctx, args)
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    from .explain import nearest
+
+    hit = nearest(word, known)
+    return f" (did you mean {hit!r}?)" if hit else ""
+
+
+@click.group(
+    name="tiecheck",
+    cls=_Commands,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="tiecheck", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Does a language model that claims tied input and output embeddings keep what that promises?
+
+    A tied model uses one matrix both to look tokens up and to turn its last hidden state into logits.
+
+    Exit status: 0 conforms, 1 does not, 2 nothing could be judged, 3 a defect of tiecheck.
+    """
+    if context.invoked_subcommand is None:
+        raise Refused("no command was given; `tiecheck --help` lists them")
+
+
+def _device(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", value, re.ASCII):
+        raise click.BadParameter(f"{value!r} is not cpu, cuda or cuda:N")
+    return value
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter(f"{value!r} is not a number of seconds above zero")
+    return value
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--declare", type=click.Choice(["tied", "untied", "both"]), help="What the model is meant to be.")
+@click.option(
+    "--assume",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Declare what the architecture adds on purpose, such as output_bias=true or 'input_scale=sqrt(D)'.",
+)
+@click.option("--device", metavar="cpu|cuda[:N]", callback=_device, help="Where the model runs.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float64", "float32", "bfloat16", "float16"]),
+    help="Cast the model first; without it, its own.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["quick", "standard"]),
+    default="standard",
+    show_default=True,
+    help="quick: a handful of passes, nothing is rebuilt.",
+)
+@click.option("--strict", is_flag=True, help="A SHOULD that fails fails the run.")
+@click.option("--select", multiple=True, metavar="ID_OR_CHAPTER", help="Judge only this; repeatable.")
+@click.option("--deselect", multiple=True, metavar="ID_OR_CHAPTER", help="Judge all but this; repeatable.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N", help="Draw other inputs."
+)
+@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
+@click.option("--quiet", is_flag=True, help="Print the head line only.")
+@click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop asking after so long.")
+@click.option("--traceback", is_flag=True, help="Show the Python traceback of what went wrong.")
+def run(
+    target: str,
+    declare: str | None,
+    assume: tuple[str, ...],
+    device: str | None,
+    dtype: str | None,
+    profile: str,
+    strict: bool,
+    select: tuple[str, ...],
+    deselect: tuple[str, ...],
+    seed: int,
+    json_file: str | None,
+    quiet: bool,
+    timeout: float | None,
+    traceback: bool,
+) -> int:
+    """Judge TARGET against the specification.
+
+    \b
+    TARGET is one of
+      reference               the reference model
+      FILE.py:FACTORY         a function, a Module class or a Module in a file
+      package.module:FACTORY  the same in an importable module
+      hf:MODEL_TYPE           a Hugging Face architecture: tiny, random, offline
+      hf:PATH, hf:OWNER/NAME  real weights
+      demo:NAME               a broken model of ours
+      BACKEND:NAME            what `tiecheck list` shows
+    """
+    from .declaration import parse_assumptions
+    from .errors import NotJudged
+
+    if not target.strip():
+        raise Refused("the target is empty; `tiecheck run --help` says what a target is")
+    with _said(ValueError):
+        assumed = parse_assumptions(assume)
+    path = _report_path(json_file, target)
+    _check_selection(select, deselect)
+    try:
+        with _stdout_is_stderr(), _Progress(enabled=not quiet) as progress:
+            from .run import run_target
+
+            judged = run_target(
+                target,
+                declare=declare,
+                assume=assumed,
+                device=device,
+                dtype=dtype,
+                profile=profile,
+                strict=strict,
+                select=select,
+                deselect=deselect,
+                seed=seed,
+                timeout=timeout,
+                progress=progress,
+            )
+    except NotJudged as error:
+        _trace(error, traceback)
+        raise Refused(str(error) or "the target could not be judged") from error
+    except SystemExit as error:  # never let a target choose our exit status
+        _trace(error, traceback)
+        raise Refused(f"{target} ended the process by sys.exit({error.code!r}) instead of giving a model") from error
+    return _deliver(judged, path, quiet)
+
+
+def _report_path(json_file: str | None, target: str) -> Path | None:
+    """Where the report goes; refused now where it could not be written later, or would overwrite the model's code."""
+    if json_file is None:
+        return None
+    from .report import check_writable
+
+    if not json_file:
+        raise Refused("cannot write the report: the file name is empty")
+    path = Path(json_file)
+    with _said(ValueError):
+        check_writable(path)
+    code = Path(target.rpartition(":")[0])
+    if code.suffix == ".py" and code.exists() and path.exists() and code.samefile(path):
+        raise Refused(f"cannot write the report: {json_file} is the file that the target is in")
+    return path.absolute()  # the target may change the folder that we are in
+
+
+def _check_selection(select: tuple[str, ...], deselect: tuple[str, ...]) -> None:
+    if not select and not deselect:
+        return
+    from .explain import lookup
+    from .requirement import matching, requirements
+
+    with _said(LookupError):
+        for word in (*select, *deselect):
+            lookup(word)
+    chosen = matching(select) if select else {item.id for item in requirements()}
+    if not chosen - matching(deselect):
+        raise Refused("the selection leaves no requirement to judge")
+
+
+def _deliver(judged: Report | Both, path: Path | None, quiet: bool) -> int:
+    """Write the report, print it, and say how it ended."""
+    from . import terminal
+    from .report import write_json
+
+    if not terminal.reports(judged):
+        raise Refused("nothing was judged: " + "; ".join(f"{name}: {why}" for name, why in terminal.unjudged(judged)))
+    status = judged.exit_status
+    if path is not None:
+        document = judged.to_dict()
+        with _said(ValueError):
+            write_json(path, document)
+    shown = terminal.headlines if quiet else terminal.drawn
+    try:
+        _print(shown(judged, width=_width()))
+    except OSError as error:  # a full disk behind `>`: the verdict stands
+        _say(f"cannot write to standard output: {error.strerror or error}")
+    return status
+
+
+@cli.command()
+@click.argument("word", metavar="[ID_OR_CHAPTER]", required=False)
+def spec(word: str | None) -> int:
+    """Show the requirements: all, one chapter's, or one in full."""
+    from . import explain, terminal
+
+    with _said(LookupError):
+        chosen = explain.lookup(word) if word is not None else None
+    _print(terminal.specification(chosen, width=_width()))
+    return 0
+
+
+@cli.command(name="list")
+def list_backends() -> int:
+    """Show the backends, and what each can be asked here."""
+    from . import terminal
+
+    with _stdout_is_stderr():
+        rows = _backends()
+    _print(terminal.backends(rows, width=_width()))
+    return 0
+
+
+def _backends() -> list[Any]:
+    """What every registered adapter says of itself; one that cannot is listed with the reason."""
+    from .protocol import Backend, adapters
+
+    rows = []
+    for name, point in adapters().items():
+        try:
+            rows.append(point.load().backend())
+        except Exception as error:  # somebody else's adapter, perhaps: the others are listed all the same
+            rows.append(Backend(name, f"cannot be used here: {type(error).__name__}: {error}", False, ()))
+    return rows
+
+
+class _Progress:
+    """A line on standard error that says what is being done, from the third second on, where somebody watches.
+
+    A timer and not the calls starts it, since the slowest thing (an import, a large model) comes between two calls.
+    """
+
+    def __init__(self, enabled: bool, after: float = 2.0) -> None:
+        self._text = "working"
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        self._over = False
+        watched = enabled and sys.stderr is not None and sys.stderr.isatty()
+        self._timer = threading.Timer(after, self._start) if watched else None
+
+    def __enter__(self) -> Callable[[str], None]:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __call__(self, text: str) -> None:
+        self._text = text
+        with self._lock:
+            if self._live is not None:
+                self._live.update(self._line())
+
+    def __exit__(self, *error: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock:
+            self._over = True
+            if self._live is not None:
+                self._live.stop()
+
+    def _line(self) -> Any:
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        from .explain import clean
+
+        return Spinner("dots", Text(clean(self._text), no_wrap=True, overflow="ellipsis"))
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        with self._lock:
+            if not self._over:
+                # The streams stay as they are: _stdout_is_stderr has them already.
+                console = Console(stderr=True)
+                self._live = Live(
+                    self._line(), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+                )
+                self._live.start()
+
+
+@contextlib.contextmanager
+def _stdout_is_stderr() -> Iterator[None]:
+    """What a target prints, also below Python, goes to standard error: standard output is the report's alone."""
+    saved = None
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        saved = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stdout.flush()  # what the target put into our buffer behind our back goes where its other prints went
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+@contextlib.contextmanager
+def _said(*kinds: type[Exception]) -> Iterator[None]:
+    """Say such an exception as bad input."""
+    try:
+        yield
+    except kinds as error:
+        raise Refused(str(error.args[0] if error.args else error)) from error
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None where the output is not one, and then nothing is folded or coloured."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    import shutil
+
+    return max(shutil.get_terminal_size().columns, 20)
+
+
+def _print(text: str) -> None:
+    """Print to standard output whatever its encoding; a reader that has gone away is no error."""
+    stream = sys.stdout
+    if stream is None:
+        return
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+
+
+def _abandon_stdout() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush does not complain."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(text: str) -> None:
+    """One line on standard error."""
+    from .explain import clean
+
+    line = f"tiecheck: {clean(' '.join(text.split()))}\n"
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        encoding = sys.stderr.encoding or "utf-8"
+        sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stderr.flush()
+
+
+def _trace(error: BaseException, wanted: bool) -> None:
+    if wanted:
+        import traceback
+
+        traceback.print_exception(error)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Click's message as the end of a sentence: not capital, no full stop."""
+    if isinstance(error, click.NoSuchOption):
+        known = [word for item in error.ctx.command.params for word in item.opts] if error.ctx else []
+        return f"there is no option {error.option_name!r}{_near(error.option_name, known)}"
+    text = error.format_message().strip().removesuffix(".")
+    if isinstance(error, click.UsageError) and text[:1].isupper():
+        text = text[0].lower() + text[1:]
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console entry point; returns the exit status.
+
+    Click's own ``main`` is not used: it has ways of its own with interrupts, ends of file and pipes.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with cli.make_context("tiecheck", words.copy()) as context:
+            outcome = cli.invoke(context)
+        return outcome if isinstance(outcome, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        _say(_sentence(error))
+        return NOT_JUDGED
+    except KeyboardInterrupt:
+        _say("interrupted; nothing was judged")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return 0
+    except OSError as error:
+        if _is_run(words) or error.filename is not None:
+            return _defect(error, words)
+        _say(f"cannot write to standard output: {error.strerror or error}")
+        return NOT_JUDGED
+    except Exception as error:
+        return _defect(error, words)
+
+
+def _is_run(words: Sequence[str]) -> bool:
+    return "run" in words[:1]
+
+
+def _defect(error: Exception, words: Sequence[str]) -> int:
+    wanted = "--traceback" in words
+    _trace(error, wanted)
+    hint = "" if wanted else "; `--traceback` shows where" if _is_run(words) else ""
+    _say(f"this is a defect of tiecheck, not of the model: {type(error).__name__}: {error}{hint}")
+    return DEFECT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

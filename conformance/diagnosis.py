@@ -1,0 +1,169 @@
+"""The ordered table of diagnosis: from findings to causes, the likeliest root first, each with its mend in words.
+
+The order says which cause explains the others: a separate matrix explains a missing share of the gradient, not the
+other way round. It never changes a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .declaration import Declaration
+from .report import Diagnosis
+from .requirement import Finding
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a cause means to somebody who has never heard of it, and what mends it."""
+
+    expected: str
+    mend: str
+
+
+CAUSES: dict[str, Cause] = {
+    "two-parameters-one-memory": Cause(
+        "One parameter object holds the table. Two objects over one memory look tied, but each gets half of the gradient "
+        "and its own optimizer state, so an optimizer with momentum moves the memory twice.",
+        "Assign the parameter itself, not its data: head.weight = embedding.weight",
+    ),
+    "wrong-table": Cause(
+        "The output projection reads the table that the token ids index.",
+        "Point the projection at the token table: head.weight = token_embedding.weight",
+    ),
+    "forced-tie": Cause(
+        "The model is declared untied, so input and output have a matrix each.",
+        "Give the projection a parameter of its own and drop the line that ties it; or declare it tied: --declare tied",
+    ),
+    "stale-copy": Cause(
+        "Both uses read the table itself. A kept copy agrees until the next update, then it is old.",
+        "Read the parameter in every forward instead of keeping a copy: logits = F.linear(h, embedding.weight)",
+    ),
+    "equal-copy": Cause(
+        "Both uses read one region of memory. Equal values in two places look tied until the first training step.",
+        "Share the parameter instead of copying its values: head.weight = embedding.weight",
+    ),
+    "partial-tie": Cause(
+        "The whole table is shared: every row and every column.",
+        "Use the one V x D parameter for both, without parts of its own on one side: head.weight = embedding.weight",
+    ),
+    "two-matrices": Cause(
+        "The lookup and the output projection read one matrix. Here they read two, which train apart.",
+        "Tie them after building the model: head.weight = embedding.weight; or declare it untied: --declare untied",
+    ),
+    "adapter-on-one-use": Cause(
+        "Whatever is added to the table (a low-rank adapter, a re-parametrization) is seen by both uses.",
+        "Apply it to the shared parameter, so that both uses read the result; or untie, and declare it untied",
+    ),
+    "reduced-precision": Cause(
+        "Both uses read the table in its own precision, or the whole forward runs in the narrower one.",
+        "Drop the cast on the one use, or compute the whole forward in that dtype (autocast around all of it)",
+    ),
+    "not-transposed": Cause(
+        "The projection is h times the transposed table; with V = D the missing transpose passes every shape check.",
+        "Transpose it: logits = h @ E.T",
+    ),
+    "wrong-rows": Cause(
+        "Token i reads row i, its logit comes from row i, and a forward pass leaves the table alone.",
+        "Index with the ids as they are and project with the rows in their own order; drop max_norm if it is set",
+    ),
+    "wrong-columns": Cause(
+        "Column d of the table meets component d of h.",
+        "Drop the permutation of the table's columns: logits = h @ E.T",
+    ),
+    "undeclared-scale": Cause(
+        "Rows and logits are not multiplied by anything that is not declared.",
+        "Remove the factor, or declare it: --assume input_scale=... or --assume output_scale=...",
+    ),
+    "undeclared-bias": Cause(
+        "Logits are h E^T alone; a bias is an addition to the tied map.",
+        "Build the projection with bias=False, or declare it: --assume output_bias=true",
+    ),
+    "undeclared-softcap": Cause(
+        "Logits are not squashed by anything that is not declared.",
+        "Remove the tanh, or declare it: --assume logit_softcap=...",
+    ),
+    "undeclared-normalization": Cause(
+        "The model returns logits.",
+        "Return the values before log_softmax, or declare it: --assume log_probabilities=true",
+    ),
+    "undeclared-padding": Cause(
+        "There is one finite logit for each row of the table.",
+        "Make the sizes equal, or declare the number of legal tokens: --assume vocabulary=...",
+    ),
+    "undeclared-frozen": Cause(
+        "The table is trained.",
+        "Let it require gradients: embedding.weight.requires_grad_(True); or declare it: --assume frozen=true",
+    ),
+    "declared-but-absent": Cause(
+        "What is declared is there.",
+        "Drop it from the declaration, or put it into the model",
+    ),
+    "detached-projection": Cause(
+        "The output projection gives every row of the table its share of the gradient.",
+        "Use the parameter itself in the projection, without detach(), .data or no_grad()",
+    ),
+    "detached-lookup": Cause(
+        "The lookup gives the rows that were read their share of the gradient.",
+        "Use the parameter itself in the lookup, without detach(), .data or no_grad()",
+    ),
+    "missing-rows": Cause(
+        "Every row gets its share of the gradient, padding rows apart where they are declared.",
+        "Drop padding_idx or whatever masks those rows, or declare it: --assume padding_row=...",
+    ),
+    "gradient-scaled": Cause(
+        "The gradient of the table is the sum of both shares, each with coefficient one.",
+        "Remove the hook, the option (scale_grad_by_freq) or the custom backward that scales one share",
+    ),
+    "wrong-gradient": Cause(
+        "The gradient of the table is the sum of both shares, row by row, and passes accumulate.",
+        "Mend the custom backward or the hook: it must return the gradient of its own row and add to what is there",
+    ),
+    "listed-twice": Cause(
+        "Every enumeration lists the shared table once; twice, an optimizer steps it twice.",
+        "Drop duplicates by identity: list({id(p): p for p in parameters}.values())",
+    ),
+    "not-listed": Cause(
+        "The table is a parameter that parameters() and the optimizer list.",
+        "Register it (nn.Parameter as a module's attribute) and put it into one optimizer group",
+    ),
+    "miscounted": Cause(
+        "The table is counted once, and nothing of its shape lies unused beside it.",
+        "Count distinct parameters, and delete the head's own unused weight",
+    ),
+    "nondeterministic": Cause(
+        "The same ids give the same logits in eval mode.",
+        "Switch dropout and every random draw off in eval mode (self.training)",
+    ),
+    "unknown": Cause(
+        "Logits are h E^T, with what is declared put in.",
+        "Compare the numbers below with what the model is meant to compute",
+    ),
+}
+
+
+def diagnose(findings: Mapping[str, Finding], levels: Mapping[str, str], declared: Declaration) -> tuple[Diagnosis, ...]:
+    """Causes of what failed: failed MUSTs before failed SHOULDs, and within them in the order of the table."""
+    del declared
+    order = {cause: i for i, cause in enumerate(CAUSES)}
+    groups: dict[str, list[str]] = {}
+    for id, finding in findings.items():
+        if finding.verdict == "fail":
+            groups.setdefault(finding.cause or "unknown", []).append(id)
+
+    def rank(cause: str) -> tuple[bool, int]:
+        return all(levels[i] != "MUST" for i in groups[cause]), order.get(cause, len(order))
+
+    out = []
+    for cause in sorted(groups, key=rank):
+        ids = sorted(groups[cause], key=lambda i: levels[i] != "MUST")
+        text = CAUSES.get(cause, CAUSES["unknown"])
+        seen = "; ".join(dict.fromkeys(findings[i].message for i in ids))
+        where = next(
+            (str(findings[i].counterexample["where"]) for i in ids if (findings[i].counterexample or {}).get("where")),  # type: ignore[index]
+            "",
+        )
+        place = f" At {where}." if where else ""
+        out.append(Diagnosis(cause, f"{text.expected} Seen: {seen}.{place}", text.mend, tuple(ids), None, where))
+    return tuple(out)

@@ -1,0 +1,334 @@
+"""What was seen of a subject, frozen and in NumPy only: judging it needs no framework, and it can be dumped and replayed.
+
+Shapes: ids (B, T); N positions of the logits (B T, or fewer where a model answers only the last); V rows and D columns of
+the table; C columns of the logits. Arrays of floats are in the subject's dtype where NumPy has it, else float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .declaration import Declaration
+
+if TYPE_CHECKING:
+    from .algebra import Explained
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """One question: which ids, in which mode, and the seed of everything else that is drawn (cotangent, rows, directions)."""
+
+    ids: Array
+    seed: int = 0
+    train: bool = False
+
+    @property
+    def mode(self) -> str:
+        """``"train"`` or ``"eval"``."""
+        return "train" if self.train else "eval"
+
+
+@dataclass(frozen=True)
+class Region:
+    """A window on memory. ``storage`` is a label (never an address); offset and strides count elements.
+
+    ``kind`` is parameter, buffer, or outside (a tensor that no module registers).
+    """
+
+    storage: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+    owner: str
+    kind: str
+    trainable: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """The V x D array that one use of the table read in one pass.
+
+    Attributes:
+        values: (V, D).
+        region: the memory that it is a view or a lossless in-pass copy of; None where it was computed.
+        leaves: names of the parameters, buffers and outside tensors that it was made from.
+        narrowed: the narrower dtype that it passed through, if it lost bits there.
+        refilled: names of the tensors that this very pass wrote into the memory before it was read.
+        where: file, line and module of the call that read it.
+        autocast: autocast was on where it was read.
+    """
+
+    values: Array
+    region: Region | None
+    leaves: tuple[str, ...]
+    narrowed: str | None = None
+    refilled: tuple[str, ...] = ()
+    where: str = ""
+    autocast: bool = False
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one watched pass showed.
+
+    Attributes:
+        table: what the lookup of the token ids read.
+        head: what the projection read; None where no product was recognised.
+        tokens, rows: the lookup's function: token ``tokens[i]`` read row ``rows[i]``.
+        rows_read: every row of the table that any lookup of the pass read.
+        lookup_exact: whether the lookup's output was bit for bit the rows of the array.
+        input_scales: the scalars by which the lookup's output was multiplied before anything else used it.
+        factors: the scalars multiplied on h before, on the weight, and on the logits after the projection.
+        hidden: (M, D) what the projection read, in the order it read it; None where unseen.
+        pure: nothing but the projection's own product, no other product of the network, has this dtype if narrow.
+        written: names of tensors of the model that the pass wrote, the table's first.
+        others: other arrays of V rows that a lookup of the pass read (positions, segments), by name.
+    """
+
+    table: Use
+    head: Use | None
+    tokens: Array
+    rows: Array
+    rows_read: Array
+    lookup_exact: bool = True
+    input_scales: tuple[float, ...] = ()
+    factors: tuple[float, ...] = ()
+    hidden: Array | None = None
+    product_dtype: str = ""
+    network_dtypes: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    padding_seen: int | None = None
+    head_where: str = ""
+    trail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """dL/dE for L = <R, logits>.
+
+    Attributes:
+        table: (V, D), summed over every leaf that lies over the table's memory.
+        head: (V, D) at the projection's own array, where that is another.
+        again: the same after a second backward pass without clearing; equals 2 * table where passes add.
+        by_object: how many distinct leaf tensors over the table's memory received a share.
+        edges: on consecutive calls, how many edges of the autograd graph enter the table.
+    """
+
+    table: Array | None
+    head: Array | None = None
+    again: Array | None = None
+    by_object: tuple[str, ...] = ()
+    edges: tuple[int, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A central difference of L along ``direction`` on ``rows`` at several steps: (L(+) - L(-)) / (2 step)."""
+
+    rows: Array
+    direction: Array
+    steps: tuple[float, ...]
+    quotients: tuple[float, ...]
+    control: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Writing:
+    """One forward after writing rows that no lookup of the pass reads, and the same before.
+
+    ``roles`` says what each row got: "random", "zero", or "copy" of row ``model``.
+    """
+
+    rows: Array
+    roles: tuple[str, ...]
+    values: Array
+    before: Array
+    after: Array
+    side: str = "head"
+    source: int = -1
+    source_before: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Sharp:
+    """The lookup's share once more in float64: its gradient, h, the cotangent, and differences."""
+
+    gradient: Array
+    hidden: Array | None
+    table: Array
+    logits: Array
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Everything gathered for one probe in one mode. What a subject cannot give is None."""
+
+    probe: Probe
+    logits: Array
+    dtype: str
+    table: Array
+    table_dtype: str
+    cotangent: Array
+    look: Look | None = None
+    hidden: Array | None = None
+    hidden_origin: str = ""
+    injected: tuple[Array, Array] | None = None
+    gradient: Gradient | None = None
+    differences: tuple[Difference, ...] = ()
+    sharp: Sharp | None = None
+    writing: Writing | None = None
+    through: Writing | None = None
+    declared: Declaration = field(default_factory=Declaration)
+
+    @property
+    def lookup_rows(self) -> Array:
+        """Every row that a lookup of the pass read (the ids themselves where the pass could not be watched)."""
+        return self.look.rows_read if self.look is not None else np.unique(self.probe.ids)
+
+    @cached_property
+    def explained(self) -> Explained:
+        """The simplest map from h and the projection's array to the logits, computed once."""
+        from .algebra import explain
+
+        return explain(self)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A tensor that the model holds under a name. ``object`` labels identity: equal labels are one object."""
+
+    name: str
+    object: int
+    region: Region
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """Names, memory and enumerations.
+
+    Attributes:
+        named: every name (aliases too) of parameters, buffers and tensors that the pass read from outside.
+        trainable: distinct trainable scalars.
+        lists: for each enumeration, how often it lists each of the table's parameters.
+        refused: enumerations that were not asked, with the reason.
+        own_counts: what the model says of its own size.
+        explained_counts: sizes that are a count of distinct parameters less named position tables.
+        dead: trainable V x D parameters that no logit and no loss depends on.
+        twin: distinct trainable scalars of the twin with the flag turned; None without one.
+    """
+
+    named: tuple[Named, ...]
+    trainable: int
+    lists: Mapping[str, tuple[tuple[str, int], ...]]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    own_counts: Mapping[str, int] = field(default_factory=dict)
+    explained_counts: tuple[int, ...] = ()
+    dead: tuple[str, ...] = ()
+    twin: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """The model's own loss: difference quotients along rows that no lookup read, and along rows that one did."""
+
+    unseen: Difference
+    seen: Difference
+    gradient: Array
+    shares: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """All the evidence of one example, as requirements read it.
+
+    ``repeats`` are logits of equal calls in eval mode with the generators left to run; ``missing`` says, by capability,
+    why something was not gathered.
+    """
+
+    declared: Declaration
+    passes: tuple[Pass, ...]
+    repeats: tuple[Array, ...] = ()
+    holdings: Holdings | None = None
+    loss: Loss | None = None
+    responds: bool = True
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def first(self) -> Pass:
+        """The pass in eval mode."""
+        return self.passes[0]
+
+    def why(self, capability: str, otherwise: str) -> str:
+        """The reason that a capability is absent."""
+        return self.missing.get(capability, otherwise)
+
+
+_CLASSES: dict[str, type] = {
+    c.__name__: c
+    for c in (
+        Probe, Region, Use, Look, Gradient, Difference, Writing, Sharp, Pass, Named, Holdings, Loss, Case, Declaration,
+    )  # fmt: skip
+}
+
+
+def dump(case: Case, path: Path) -> None:
+    """Write a case to an ``.npz`` file that `load` reads back without torch and without pickle."""
+    arrays: dict[str, Array] = {}
+
+    def encode(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            arrays[f"a{len(arrays)}"] = value
+            return {"array": f"a{len(arrays) - 1}"}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            return {"class": type(value).__name__, "fields": fields}
+        if isinstance(value, tuple | list):
+            return {"tuple": [encode(v) for v in value]}
+        if isinstance(value, Mapping):
+            return {"map": {k: encode(v) for k, v in value.items()}}
+        if isinstance(value, np.generic):
+            return value.item()
+        return value
+
+    text = json.dumps(encode(case))
+    with path.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, case=np.array(text), **arrays)
+
+
+def load(path: Path) -> Case:
+    """Read what `dump` wrote. Raises ValueError for any other file."""
+    with np.load(path, allow_pickle=False) as stored:
+        if "case" not in stored:
+            raise ValueError(f"{path} is no evidence of tiecheck")
+
+        def decode(value: Any) -> Any:
+            if not isinstance(value, dict):
+                return value
+            if "array" in value:
+                return stored[value["array"]]
+            if "tuple" in value:
+                return tuple(decode(v) for v in value["tuple"])
+            if "map" in value:
+                return {k: decode(v) for k, v in value["map"].items()}
+            return _CLASSES[value["class"]](**{k: decode(v) for k, v in value["fields"].items()})
+
+        case = decode(json.loads(str(stored["case"])))
+    assert isinstance(case, Case)
+    return case

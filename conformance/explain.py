@@ -1,0 +1,124 @@
+"""Words for people: what a chapter and a cause mean, what `spec` looks up, and text that is safe to print."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .requirement import Requirement
+
+CHAPTERS = {
+    "subject": "the premise: the model runs, its table is found, and the inputs can tell tied from untied",
+    "storage": "both uses read one region of memory, held by one parameter",
+    "count": "the table is counted, and trained, once",
+    "lookup": "looking a token up returns its row of the table",
+    "projection": "a logit is the dot product of the last hidden state with the token's row",
+    "gradient": "the table's gradient is the sum of what both uses contribute",
+}
+
+DECLARED = {
+    "tied": "declared tied: one matrix both looks tokens up and turns the last hidden state into logits",
+    "untied": "declared untied: looking tokens up and producing logits use two separate matrices",
+}
+
+CAUSES = {
+    "two-matrices": "two separate matrices instead of one",
+    "equal-copy": "a copy: the two matrices hold the same values in separate memory",
+    "two-parameters-one-memory": "two parameters over the same memory, which the optimizer will pull apart",
+    "forced-tie": "declared untied, but both uses share one matrix",
+    "detached-lookup": "the lookup is cut off from the gradient",
+    "detached-projection": "the output projection is cut off from the gradient",
+    "stale-copy": "one use reads a copy that was made earlier, not the table itself",
+    "gradient-scaled": "the gradient of one use arrives scaled or clamped",
+    "missing-rows": "some rows of the table miss a share of their gradient",
+    "wrong-gradient": "the table's gradient is wrong",
+    "wrong-table": "the output projection is tied to something that is not the token table",
+    "wrong-rows": "rows of the table are mixed up or changed on the way",
+    "wrong-columns": "columns of the table are mixed up or changed on the way",
+    "not-transposed": "the table is used the wrong way round",
+    "partial-tie": "only a part of the table is shared",
+    "undeclared-scale": "a scale that was not declared",
+    "undeclared-bias": "an output bias that was not declared",
+    "undeclared-softcap": "a cap on the logits that was not declared",
+    "undeclared-padding": "more or fewer logits than the table has rows, which was not declared",
+    "undeclared-normalization": "log-probabilities instead of logits, which was not declared",
+    "undeclared-frozen": "the table does not train, which was not declared",
+    "declared-but-absent": "something was declared that the model does not do",
+    "reduced-precision": "one use reads the table rounded to a lower precision",
+    "adapter-on-one-use": "only one of the two uses sees an adapter or re-parametrization",
+    "listed-twice": "the table is listed, and would be updated, twice",
+    "not-listed": "the table is missing from what the optimizer is given",
+    "miscounted": "the number of parameters is not what it should be",
+    "not-synchronized": "parallel ranks hold different tables",
+    "bad-initialization": "the loss at initialization is far from that of a uniform guess",
+    "nondeterministic": "the same input gives different logits",
+    "unknown": "a failure that no known cause explains",
+}
+
+LOST = {
+    "lost-on-deepcopy": "the tie is lost by copy.deepcopy",
+    "lost-on-pickle": "the tie is lost by pickling",
+    "lost-on-cast": "the tie is lost by a cast to another dtype",
+    "lost-on-load": "the tie is lost by loading a state_dict",
+    "lost-on-load-assign": "the tie is lost by load_state_dict(assign=True)",
+    "lost-on-train-mode": "the tie is lost by train() or eval()",
+    "lost-on-resize": "the tie is lost by resizing the vocabulary",
+    "lost-on-materialize": "the tie is lost by building on the meta device and materializing",
+    "lost-on-save": "the tie is lost by torch.save",
+    "lost-on-step": "the tie is lost by an optimizer step",
+    "lost-on-move": "the tie is lost by a move to another device",
+    "lost-on-freeze": "the tie is lost by freezing or thawing",
+    "lost-on-compile": "the tie is lost by torch.compile",
+    "lost-on-export": "the tie is lost by torch.export",
+    "lost-on-safetensors": "the tie is lost by saving as safetensors",
+    "lost-on-pretrained": "the tie is lost by save_pretrained and from_pretrained",
+}
+
+
+def plain_words(cause: str) -> str:
+    """The cause for somebody who does not know our words for causes."""
+    known = CAUSES.get(cause) or LOST.get(cause)
+    if known:
+        return known
+    if cause.startswith("lost-on-"):
+        return f"the tie is lost by the operation {cause.removeprefix('lost-on-')}"
+    return cause
+
+
+def clean(text: str) -> str:
+    """``text`` with everything invisible or steering (newlines, escape codes, reversals of direction) spelt out.
+
+    Names come from the model under test; printed raw they could move the cursor or fake lines of the report.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else char
+        for char in text
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    names = list(known)
+    hits = difflib.get_close_matches(word.lower(), names, n=1)
+    if not hits and word:
+        # `one-memory` for `storage.one-memory`, `grad` for `gradient`
+        hits = [name for name in names if name.endswith(f".{word}") or name.startswith(word)][:1]
+    return hits[0] if hits else None
+
+
+def lookup(word: str) -> Sequence[Requirement]:
+    """The requirement of that id, or those of that chapter; LookupError says what was probably meant."""
+    from .requirement import requirements
+
+    every = requirements()
+    hits = [item for item in every if word in (item.id, item.chapter)]
+    if not hits:
+        hit = nearest(word, dict.fromkeys([*(item.chapter for item in every), *(item.id for item in every)]))
+        hint = f"did you mean {hit}?" if hit else "`tiecheck spec` lists them"
+        raise LookupError(f"{word!r} names no requirement and no chapter; {hint}")
+    return hits

@@ -1,0 +1,126 @@
+"""What an adapter brings: a module with `accepts`, `subject_of`, and where it has names of its own, `build`.
+
+An adapter is found through the entry-point group ``tiecheck.adapters``; its entry's name is the BACKEND of the target
+``BACKEND:NAME``. NumPy is the only thing that crosses the boundary. Shapes: ids (B, T) integers; logits (N, C) float64,
+one row a position; table (V, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Any, Protocol, runtime_checkable
+
+from .declaration import Declaration
+from .evidence import Array, Gradient, Holdings, Look, Probe
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """Three things that every subject can do. Entering it may move it off what is neutral; leaving puts it back.
+
+    What a subject can do beyond that it has as a method of the name below; a method that is missing, or a reason under
+    its name in ``missing``, makes requirements skip:
+
+    - ``look(probe) -> Look | None``: one watched pass
+    - ``gradient(probe, cotangent, again=False) -> (logits, dtype, Gradient)``; ``cotangent(shape)`` draws R for the logits
+    - ``edges(probe, calls) -> tuple[int, ...]``
+    - ``inject(probe, hidden) -> logits | None``: a chosen h at the projection
+    - ``holdings(probe) -> Holdings``
+    - ``own_loss(ids, targets) -> (value, dL/dE) | None`` and ``loss_value(ids, targets)``
+    - ``sharpened()``: a context in which everything is float64; yields whether it is
+    - ``can_write(side)``: whether rows lie in memory as rows (without it: they do)
+    - ``quantized(values)``: values as the table's dtype holds them
+    """
+
+    name: str
+    notes: tuple[str, ...]
+    missing: dict[str, str]
+    forward_passes: int
+    backward_passes: int
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+    def logits(self, ids: Array, train: bool = False, reseed: bool = True) -> Array:
+        """Logits (N, C). ``reseed`` fixes the generators first. Raises NotJudged where there are none."""
+        ...
+
+    def table(self) -> Array:
+        """The table (V, D)."""
+        ...
+
+    def written(self, side: str, rows: Array, values: Array) -> AbstractContextManager[None]:
+        """A block inside which rows of the table (``side`` "table") or of the projection's array ("head") hold ``values``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model before it is judged.
+
+    Attributes:
+        model: what the framework calls a model.
+        declaration: what its config or factory declares; None where nothing does.
+        flag: whether it was built with the tie flag that was asked for (then ``--declare`` decides how it is built).
+        notes: sentences that the reader should see with the verdict.
+        twin: trainable scalars of the same model with the flag turned, computed on demand.
+        extra: for the adapter itself.
+    """
+
+    model: Any
+    declaration: Declaration | None = None
+    flag: bool = False
+    notes: tuple[str, ...] = ()
+    twin: Callable[[], int | None] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What ``tiecheck list`` says of an adapter.
+
+    Attributes:
+        name: the BACKEND of ``BACKEND:NAME``.
+        summary: what it judges.
+        installed: whether what it needs is importable here.
+        asks: capabilities, in words.
+        names: the names that ``BACKEND:NAME`` takes, or one sentence for them.
+    """
+
+    name: str
+    summary: str
+    installed: bool
+    asks: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+
+class Adapter(Protocol):
+    """The functions of an adapter module."""
+
+    def backend(self) -> Backend:
+        """What it is, without importing the framework."""
+        ...
+
+    def accepts(self, model: object) -> bool:
+        """Whether it can judge this object; must not import a framework that is not loaded already."""
+        ...
+
+    def build(self, name: str, *, tied: bool | None, seed: int) -> Built:
+        """The model of that name, with the tie flag as asked (None: as its config has it). LookupError: no such name."""
+        ...
+
+    def subject_of(
+        self, built: Built, declared: Declaration, *, name: str, seed: int, device: str | None, dtype: str | None, optimizer: Any
+    ) -> Subject:
+        """The subject that answers for a built model."""
+        ...
+
+
+def adapters() -> dict[str, Any]:
+    """Every installed adapter by the name of its entry point, not yet imported."""
+    return {point.name: point for point in sorted(entry_points(group="tiecheck.adapters"), key=lambda p: p.name)}

@@ -1,0 +1,234 @@
+"""The one report object that every view draws, and its JSON form (section 4 of the contract)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .requirement import Level, Verdict
+
+SCHEMA = "tiecheck/report/1"
+MATRIX_SCHEMA = "tiecheck/matrix/1"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One requirement's outcome. ``seconds`` is the time that judging took, gathering apart."""
+
+    id: str
+    level: Level
+    verdict: Verdict
+    message: str
+    counterexample: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One cause: what was expected and seen, where, and what mends it. ``fix_verified`` is null where it was not tried."""
+
+    cause: str
+    explanation: str
+    fix: str
+    evidence: tuple[str, ...]
+    fix_verified: bool | None = None
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run cost: wall seconds, passes of the model, and the peak of memory in bytes."""
+
+    seconds: float = 0.0
+    forward_passes: int = 0
+    backward_passes: int = 0
+    peak_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on one target under one declaration.
+
+    ``notes`` are sentences a reader should know before the verdict (tiny random weights, shapes left out); ``replay``
+    is the command that repeats the run.
+    """
+
+    tiecheck: str
+    target: str
+    declared: Literal["tied", "untied"]
+    conforms: bool
+    environment: Mapping[str, Any]
+    profile: str
+    seed: int
+    results: tuple[Result, ...]
+    diagnosis: tuple[Diagnosis, ...] = ()
+    cost: Cost = field(default_factory=Cost)
+    notes: tuple[str, ...] = ()
+    replay: str = ""
+    strict: bool = False
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many results have each verdict; adds up to the number of requirements."""
+        counts = dict.fromkeys(("pass", "fail", "skip", "xfail", "error"), 0)
+        for result in self.results:
+            counts[result.verdict] += 1
+        return counts
+
+    @property
+    def exit_status(self) -> int:
+        """0 conforms, 1 does not, 3 a defect of tiecheck itself."""
+        if self.summary["error"]:
+            return 3
+        return 0 if self.conforms else 1
+
+    @property
+    def headline(self) -> str:
+        """``conforms: 31 of 44 requirements apply, 31 passed``."""
+        counts, total = self.summary, len(self.results)
+        applied = total - counts["skip"]
+        head = "conforms" if self.conforms else "does not conform"
+        tail = f", {counts['fail']} failed" if counts["fail"] else ""
+        tail += f", {counts['xfail']} failed as expected" if counts["xfail"] else ""
+        tail += f", {counts['error']} could not be judged (a defect of tiecheck)" if counts["error"] else ""
+        return f"{head}: {applied} of {total} requirements apply, {counts['pass']} passed{tail}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of section 4: plain values, ``complete`` last."""
+        return {
+            "schema": SCHEMA,
+            "tiecheck": self.tiecheck,
+            "target": self.target,
+            "declared": self.declared,
+            "conforms": self.conforms,
+            "environment": dict(self.environment),
+            "profile": self.profile,
+            "seed": self.seed,
+            "summary": self.summary,
+            "cost": {
+                "seconds": round(self.cost.seconds, 6),
+                "forward_passes": self.cost.forward_passes,
+                "backward_passes": self.cost.backward_passes,
+                "peak_bytes": self.cost.peak_bytes,
+            },
+            "diagnosis": [
+                {
+                    "cause": d.cause,
+                    "explanation": d.explanation,
+                    "fix": d.fix,
+                    "fix_verified": d.fix_verified,
+                    "evidence": list(d.evidence),
+                }
+                for d in self.diagnosis
+            ],
+            "results": [
+                {
+                    "id": r.id,
+                    "level": r.level,
+                    "verdict": r.verdict,
+                    "message": r.message,
+                    "counterexample": _plain(r.counterexample),
+                    "seconds": round(r.seconds, 6),
+                }
+                for r in self.results
+            ],
+            "complete": True,
+        }
+
+
+@dataclass(frozen=True)
+class Both:
+    """The two reports of ``declare="both"``: conforming where both conform."""
+
+    reports: tuple[Report, ...]
+    unjudged: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def conforms(self) -> bool:
+        """Whether every judged build conforms."""
+        return all(report.conforms for report in self.reports)
+
+    @property
+    def exit_status(self) -> int:
+        """The worst of the reports'."""
+        return max(report.exit_status for report in self.reports)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The matrix of section 4."""
+        return matrix(self.reports, self.unjudged)
+
+
+def matrix(reports: Sequence[Report], unjudged: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """Several reports as one JSON matrix."""
+    return {
+        "schema": MATRIX_SCHEMA,
+        "rows": [report.to_dict() for report in reports],
+        "unjudged": [{"target": target, "reason": reason} for target, reason in unjudged],
+        "complete": True,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: NumPy scalars and arrays as numbers and lists, what is not finite in words."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _special(path: Path) -> bool:
+    """A device or pipe (``/dev/null``, ``/dev/stdout``), which is written to and never replaced."""
+    return path.exists() and not path.is_file()
+
+
+def check_writable(path: Path) -> None:
+    """ValueError, in one sentence, where a report could not be written to ``path`` later."""
+    folder = Path(os.path.realpath(path)).parent
+    try:
+        if path.is_dir():
+            raise ValueError(f"cannot write the report: {path} is a folder")
+        if not _special(path):
+            if not folder.is_dir():
+                raise ValueError(f"cannot write the report: there is no folder {path.parent}")
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(13, "the file is read-only")
+    except OSError as error:
+        raise ValueError(f"cannot write the report to {path}: {error.strerror or error}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write, then rename: a reader never sees half a file. ValueError where the system refuses."""
+    temporary = None
+    content = text.encode("utf-8", "backslashreplace")  # a lone surrogate of a file name is a legal JSON escape so
+    try:
+        if _special(path):
+            path.write_bytes(content)
+            return
+        final = os.path.realpath(path)  # a link stays a link
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(final), prefix=".tiecheck-", suffix=".part")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, final)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise ValueError(f"cannot write the report to {path}: {error.strerror or error}") from None
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a report or matrix as JSON (no NaN: what is not finite is said in words)."""
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

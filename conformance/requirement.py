@@ -1,0 +1,114 @@
+"""A requirement is one function beside its statement; this is the decorator that keeps them together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .evidence import Case
+
+Level = Literal["MUST", "SHOULD"]
+Verdict = Literal["pass", "fail", "skip", "xfail", "error"]
+
+CHAPTERS = ("subject", "storage", "count", "lookup", "projection", "gradient")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one requirement says of one case.
+
+    Attributes:
+        verdict: pass, fail or skip.
+        message: one sentence: what was seen, or why it was not asked.
+        cause: for a failure, the word of the contract's list of causes that this requirement holds responsible.
+        counterexample: what to look at: token, row, expected and seen; JSON values only.
+        level: overrides the requirement's level where a declaration changes it.
+    """
+
+    verdict: Verdict
+    message: str
+    cause: str | None = None
+    counterexample: dict[str, Any] | None = None
+    level: Level | None = None
+
+
+def passed(message: str) -> Finding:
+    """A pass that says what was looked at."""
+    return Finding("pass", message)
+
+
+def failed(cause: str, message: str, level: Level | None = None, **counterexample: Any) -> Finding:
+    """A failure, its cause, and the numbers that show it."""
+    return Finding("fail", message, cause, counterexample or None, level)
+
+
+def skipped(reason: str) -> Finding:
+    """Not asked, and why."""
+    return Finding("skip", reason)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One sentence that a model owes, and the function that finds out.
+
+    Attributes:
+        id: ``chapter.short-name``, stable for ever.
+        level: MUST, or SHOULD (fails the run only under ``--strict``).
+        statement: one sentence in the present tense.
+        formula: the statement in the letters of the specification (E is V x D, h is N x D, N = B T positions).
+        source: where the statement comes from.
+        bug: a public bug that it would have caught, or "".
+        judge: a pure function of the evidence.
+    """
+
+    id: str
+    level: Level
+    statement: str
+    formula: str
+    source: str
+    judge: Callable[[Case], Finding] = field(repr=False)
+    bug: str = ""
+
+    @property
+    def chapter(self) -> str:
+        """The part of the id before the dot."""
+        return self.id.partition(".")[0]
+
+
+_REGISTRY: dict[str, Requirement] = {}
+
+
+def requirement(
+    id: str, *, level: Level = "MUST", statement: str, formula: str, source: str, bug: str = ""
+) -> Callable[[Callable[[Case], Finding]], Callable[[Case], Finding]]:
+    """Register the decorated function as the judge of requirement ``id``."""
+    if not re.fullmatch(r"[a-z]+(\.[a-z0-9]+(-[a-z0-9]+)*)", id) or id in _REGISTRY:
+        raise ValueError(f"requirement id {id!r} is malformed or taken")
+
+    def keep(judge: Callable[[Case], Finding]) -> Callable[[Case], Finding]:
+        _REGISTRY[id] = Requirement(id, level, statement, formula, source, judge, bug)
+        return judge
+
+    return keep
+
+
+def requirements() -> tuple[Requirement, ...]:
+    """The whole specification, chapter by chapter, in the order in which the chapters state it."""
+    from . import chapters  # registers them
+
+    del chapters
+    order = {name: i for i, name in enumerate(CHAPTERS)}
+    return tuple(sorted(_REGISTRY.values(), key=lambda r: order.get(r.chapter, len(order))))
+
+
+def matching(words: tuple[str, ...]) -> frozenset[str]:
+    """The ids that some ids or chapters name; ValueError for a word that names nothing."""
+    chosen: set[str] = set()
+    for word in words:
+        hits = {r.id for r in requirements() if word in (r.id, r.chapter)}
+        if not hits:
+            raise ValueError(f"{word!r} names no requirement and no chapter; `tiecheck spec` lists them")
+        chosen |= hits
+    return frozenset(chosen)

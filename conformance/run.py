@@ -1,0 +1,443 @@
+"""One run: target and declaration make a subject, probes give evidence, requirements findings, findings a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any, Literal
+
+from . import __version__, gather, targets
+from . import probe as probes
+from .declaration import Declaration, merged
+from .diagnosis import diagnose
+from .errors import NotJudged
+from .evidence import Case
+from .probe import Room
+from .protocol import Built
+from .report import Both, Cost, Report, Result
+from .requirement import Finding, Requirement, matching, requirements
+
+Progress = Callable[[str], None]
+PROFILES = ("quick", "standard")
+DECLARED = ("tied", "untied", "both")
+EXAMPLES = 8
+# Elements of the table above which further examples cost more than they tell.
+LARGE = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What steers a run; the command line and `check` fill the same."""
+
+    declare: str | None = None
+    declaration: Declaration | None = None
+    assume: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    device: str | None = None
+    dtype: str | None = None
+    profile: str = "standard"
+    strict: bool = False
+    select: tuple[str, ...] = ()
+    deselect: tuple[str, ...] = ()
+    seed: int = 0
+    timeout: float | None = None
+    optimizer: Any = None
+
+    def validated(self) -> Options:
+        """These options, or NotJudged with one sentence."""
+        if self.profile not in PROFILES:
+            raise NotJudged(f"{self.profile!r} is no profile; there are {' and '.join(PROFILES)}")
+        if self.declare is not None and self.declare not in DECLARED:
+            raise NotJudged(f"{self.declare!r} cannot be declared; say tied, untied or both")
+        if self.timeout is not None and not self.timeout > 0:
+            raise NotJudged("the timeout is a number of seconds above zero")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise NotJudged("the seed is a whole number from 0")
+        if self.dtype is not None and self.dtype not in ("float64", "float32", "bfloat16", "float16"):
+            raise NotJudged(f"{self.dtype!r} is no dtype to judge in; there are float64, float32, bfloat16 and float16")
+        self.chosen()
+        return self
+
+    def chosen(self) -> frozenset[str]:
+        """The ids that are selected; NotJudged where the selection matches nothing."""
+        try:
+            wanted = matching(self.select) if self.select else frozenset(r.id for r in requirements())
+            unwanted = matching(self.deselect) if self.deselect else frozenset()
+        except ValueError as error:
+            raise NotJudged(str(error)) from None
+        if not wanted - unwanted:
+            raise NotJudged("the selection leaves no requirement")
+        return wanted - unwanted
+
+
+class _TimedOut(BaseException):
+    """Raised inside the run's thread when its time is up. Not an Exception: no except clause of a model may swallow it."""
+
+
+def check(
+    model: Any,
+    declare: str | Declaration | None = None,
+    *,
+    profile: str = "standard",
+    device: str | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    select: str | tuple[str, ...] | list[str] = (),
+    deselect: str | tuple[str, ...] | list[str] = (),
+    optimizer: Any = None,
+    assume: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Judge a model, a factory, or a target in the words of the command line; the same run as ``tiecheck run``.
+
+    Args:
+        model: a ``torch.nn.Module`` called with ids (B, T) that returns logits (B, T, V); a factory without required
+            arguments that returns one, or ``(model, Declaration(...))``; or a target such as ``"hf:gpt2"``.
+        declare: ``"tied"``, ``"untied"``, ``"both"``, or a `Declaration`, which replaces all others.
+        profile: ``"quick"`` or ``"standard"``.
+        device, dtype: judge it after a move there; the model handed in comes back as it was.
+        seed: governs everything that is drawn.
+        strict: a SHOULD that fails fails the run.
+        select, deselect: requirement ids or chapters.
+        optimizer: an optimizer whose groups must list the table exactly once.
+        assume: fields of `Declaration` that beat everything else.
+        timeout: seconds; what is unfinished then is skipped.
+
+    Returns:
+        A `Report`; for ``declare="both"`` an object with ``.reports`` and ``.conforms`` of both.
+
+    Raises:
+        NotJudged: the command line would exit with status 2; one sentence says why.
+    """
+    options = Options(
+        declare=declare if isinstance(declare, str) else None,
+        declaration=declare if isinstance(declare, Declaration) else None,
+        assume=dict(assume or {}),
+        device=device,
+        dtype=dtype,
+        profile=profile,
+        strict=strict,
+        select=(select,) if isinstance(select, str) else tuple(select),
+        deselect=(deselect,) if isinstance(deselect, str) else tuple(deselect),
+        seed=seed,
+        timeout=timeout,
+        optimizer=optimizer,
+    ).validated()
+    if declare is not None and not isinstance(declare, str | Declaration):
+        raise NotJudged('declare is "tied", "untied", "both" or a Declaration')
+    target = targets.resolve(model) if isinstance(model, str) else targets.given(model)
+    return _run(target, options, None)
+
+
+def run_target(target: str, *, progress: Progress | None = None, **options: Any) -> Report | Both:
+    """The run of the command line. Raises NotJudged where it exits with status 2."""
+    checked = Options(**options).validated()
+    return _run(targets.resolve(target), checked, progress)
+
+
+def _run(target: targets.Target, options: Options, progress: Progress | None) -> Report | Both:
+    if options.declare != "both":
+        flag = {"tied": True, "untied": False}.get(options.declare or "")
+        return _one(target, options, flag, progress)
+    if not target.flag:
+        raise NotJudged(f"{target.name} has no tie flag to turn, so it cannot be declared both; say tied or untied")
+    reports, unjudged = [], []
+    for word, flag in (("tied", True), ("untied", False)):
+        try:
+            reports.append(_one(target, dataclasses.replace(options, declare=word), flag, progress))
+        except NotJudged as error:
+            unjudged.append((f"{target.name} ({word})", str(error)))
+    if not reports:
+        raise NotJudged(unjudged[0][1])
+    return Both(tuple(reports), tuple(unjudged))
+
+
+def _declaration(built: Built, options: Options) -> Declaration:
+    if options.declaration is not None:
+        return options.declaration
+    declared = built.declaration or Declaration()
+    changes: dict[str, Any] = {}
+    if options.declare in ("tied", "untied"):
+        changes["tied"] = options.declare == "tied"
+    try:
+        return merged(declared, {**changes, **options.assume})
+    except ValueError as error:
+        raise NotJudged(str(error)) from None
+
+
+def _one(target: targets.Target, options: Options, flag: bool | None, progress: Progress | None) -> Report:
+    if options.timeout is None:
+        return _judge(target, options, flag, progress, None)
+    return _within(options.timeout, lambda clock: _judge(target, options, flag, progress, clock))
+
+
+class _Clock:
+    """Tells a run how much of its time is left, and remembers what it had finished."""
+
+    def __init__(self, seconds: float) -> None:
+        self.until = time.monotonic() + seconds
+        self.partial: Callable[[], Report] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() > self.until
+
+
+def _within(seconds: float, work: Callable[[_Clock], Report]) -> Report:
+    """Run ``work`` in a thread that is left behind when its time is up (a model may hang in native code)."""
+    clock = _Clock(seconds)
+    outcome: list[Any] = []
+
+    def target() -> None:
+        try:
+            outcome.append(work(clock))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive() and clock.partial is not None:
+        return clock.partial()
+    if thread.is_alive():
+        raise NotJudged(f"the premise was not reached within the timeout of {seconds:g} seconds")
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    report: Report = outcome[0]
+    return report
+
+
+def _judge(
+    target: targets.Target, options: Options, flag: bool | None, progress: Progress | None, clock: _Clock | None
+) -> Report:
+    started = time.perf_counter()
+    say = progress or (lambda text: None)
+    say("building the model")
+    built = target.build(flag, options.seed)
+    adapter = target.adapter if target.adapter is not None and hasattr(target.adapter, "subject_of") else None
+    adapter = adapter or targets.adapter_for(built.model)
+    declared = _declaration(built, options)
+    subject = adapter.subject_of(
+        built,
+        declared,
+        name=target.name,
+        seed=options.seed,
+        device=options.device,
+        dtype=options.dtype,
+        optimizer=options.optimizer,
+    )
+    chosen = options.chosen()
+    findings: dict[str, tuple[Finding, float]] = {}
+    notes = [*built.notes, *subject.notes]
+
+    def report(unfinished: str = "") -> Report:
+        cost = Cost(time.perf_counter() - started, subject.forward_passes, subject.backward_passes, _peak())
+        return _report(target.name, options, declared, subject, findings, chosen, notes, cost, unfinished)
+
+    with subject:
+        say("finding out what may be asked")
+        known, more = gather.room(subject, declared)
+        notes += more
+        known, main = gather.settle(subject, declared, known, options.seed)
+        if clock is not None:
+            clock.partial = lambda: report("timed out")
+        say("watching passes")
+        case = gather.gather(subject, declared, main, options.profile)
+        say("judging")
+        for item in requirements():
+            if item.id in chosen:
+                findings[item.id] = _judged(item, case)
+        failing = {i for i, (f, _) in findings.items() if f.verdict == "fail"}
+        large = case.first.table.size > LARGE
+        if large and options.profile == "standard":
+            notes.append("the table is large: one example was judged, further ones were not drawn")
+        if options.profile == "standard" and not failing and not large:
+            say("drawing further examples")
+            _search(subject, declared, known, options, chosen, findings, clock)
+        if clock is not None:
+            clock.partial = None
+        return report()
+
+
+def _judged(item: Requirement, case: Case) -> tuple[Finding, float]:
+    """A requirement's finding and the seconds it took; an exception in it is a defect of ours, verdict ``error``."""
+    before = time.perf_counter()
+    try:
+        finding = item.judge(case)
+    except Exception as error:
+        if os.environ.get("TIECHECK_DEBUG"):
+            raise
+        finding = Finding("error", f"a defect of tiecheck: {type(error).__name__}: {error}")  # type: ignore[arg-type]
+    return finding, time.perf_counter() - before
+
+
+def _search(
+    subject: Any,
+    declared: Declaration,
+    known: Room,
+    options: Options,
+    chosen: frozenset[str],
+    findings: dict[str, tuple[Finding, float]],
+    clock: _Clock | None,
+) -> None:
+    """Let hypothesis draw further examples, and shrink the first that fails."""
+    import hypothesis
+    from hypothesis import HealthCheck, Phase
+
+    known = gather.longest(subject, known)
+    latest: dict[str, tuple[Finding, float]] = {}
+    state = {"shrinks": 0, "found": False}
+
+    @hypothesis.seed(options.seed)
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+        verbosity=hypothesis.Verbosity.quiet,
+    )
+    @hypothesis.given(probes.strategy(known, options.seed))
+    def example(drawn: Any) -> None:
+        if clock is not None and clock.over:
+            return
+        if state["found"]:
+            state["shrinks"] += 1
+            if state["shrinks"] > 60:
+                return
+        try:
+            case = gather.gather_more(subject, declared, drawn)
+        except Exception as error:
+            if isinstance(error, NotJudged) or state["found"]:
+                return
+            return  # a shape that the model refuses is left out
+        bad = {}
+        for item in requirements():
+            if item.id in chosen:
+                finding, seconds = _judged(item, case)
+                if finding.verdict == "fail":
+                    bad[item.id] = (_with_ids(finding, drawn), seconds)
+        if bad:
+            state["found"] = True
+            latest.clear()
+            latest.update(bad)
+            raise AssertionError(min(bad))
+
+    try:
+        example()
+    except AssertionError:
+        pass
+    except hypothesis.errors.HypothesisException:
+        pass
+    findings.update(latest)
+
+
+def _with_ids(finding: Finding, drawn: Any) -> Finding:
+    example = {**(finding.counterexample or {}), "ids": probes.as_lists(drawn.ids), "mode": drawn.mode}
+    return dataclasses.replace(finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})"[:600])
+
+
+def _report(
+    name: str,
+    options: Options,
+    declared: Declaration,
+    subject: Any,
+    findings: Mapping[str, tuple[Finding, float]],
+    chosen: frozenset[str],
+    notes: list[str],
+    cost: Cost,
+    unfinished: str,
+) -> Report:
+    results = []
+    for item in requirements():
+        if item.id not in chosen:
+            results.append(Result(item.id, item.level, "skip", "not selected"))
+        elif item.id not in findings:
+            results.append(Result(item.id, item.level, "skip", unfinished or "not asked"))
+        else:
+            finding, seconds = findings[item.id]
+            example = _plain(finding.counterexample)
+            results.append(Result(item.id, finding.level or item.level, finding.verdict, finding.message, example, seconds))
+    failing = [r for r in results if r.verdict == "fail" and (r.level == "MUST" or options.strict)]
+    errors = [r for r in results if r.verdict == "error"]
+    if not any(r.verdict in ("pass", "fail", "error") for r in results):
+        raise NotJudged("nothing that was selected applies to this model: nothing was judged")
+    word: Literal["tied", "untied"] = "tied" if declared.tied else "untied"
+    levels = {r.id: r.level for r in results}
+    return Report(
+        tiecheck=__version__,
+        target=name,
+        declared=word,
+        conforms=not failing and not errors,
+        environment=environment(subject),
+        profile=options.profile,
+        seed=options.seed,
+        results=tuple(results),
+        diagnosis=diagnose({i: f for i, (f, _) in findings.items()}, levels, declared),
+        cost=cost,
+        notes=tuple(dict.fromkeys(notes)),
+        replay=_replay(name, options),
+        strict=options.strict,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """JSON values only: no NaN, no NumPy, nothing that is None."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items() if v is not None} or None
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value
+
+
+def _replay(name: str, options: Options) -> str:
+    words = ["tiecheck", "run", name, "--seed", str(options.seed)]
+    if options.declare:
+        words += ["--declare", options.declare]
+    for key, value in options.assume.items():
+        words += ["--assume", f"{key}={value}"]
+    for flag, text in (("--device", options.device), ("--dtype", options.dtype)):
+        words += [flag, text] if text else []
+    if options.profile != "standard":
+        words += ["--profile", options.profile]
+    return shlex.join(words)
+
+
+def environment(subject: Any) -> dict[str, Any]:
+    """Python, platform, device, dtype and the versions of what took part."""
+    packages = {}
+    for package in dict.fromkeys(("numpy", "hypothesis", *getattr(subject, "packages", ()))):
+        try:
+            packages[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": getattr(subject, "device", "cpu"),
+        "dtype": getattr(subject, "dtype", "float64"),
+        "packages": packages,
+    }
+
+
+def _peak() -> int:
+    """The most memory that this process has had, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(size if sys.platform == "darwin" else size * 1024)

@@ -1,0 +1,203 @@
+"""From the words of a target to a built model and the adapter that judges it. No adapter is named here."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .declaration import Declaration
+from .errors import NotJudged
+from .protocol import Built, adapters
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target that was understood: `build` makes the model anew each time.
+
+    ``flag`` says whether the tie flag can be asked for (contract, decision 20).
+    """
+
+    name: str
+    adapter: Any | None
+    source: Any
+    flag: bool
+    given: bool = False
+
+    def build(self, tied: bool | None, seed: int) -> Built:
+        """The model. Raises NotJudged with one sentence where its factory fails."""
+        if self.given:
+            return Built(self.source)
+        try:
+            with _seeded(seed):
+                if self.adapter is not None and isinstance(self.source, str):
+                    built = self.adapter.build(self.source, tied=tied, seed=seed)
+                    assert isinstance(built, Built)
+                    return built
+                return _unpacked(_called(self.source))
+        except NotJudged:
+            raise
+        except LookupError as error:
+            raise NotJudged(str(error.args[0]) if error.args else str(error)) from error
+        except (Exception, SystemExit) as error:
+            raise NotJudged(f"{self.name} failed to build: {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """An exception in one line."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Every build is seeded by the run, whatever framework is loaded."""
+    import random
+
+    import numpy as np
+
+    state, numpy_state = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch = sys.modules.get("torch")
+    torch_state = torch.get_rng_state() if torch is not None else None
+    if torch is not None:
+        torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+        if torch is not None and torch_state is not None:
+            torch.set_rng_state(torch_state)
+
+
+def _called(factory: Any) -> Any:
+    """A function or a class without required arguments is called; an instance is taken as it is."""
+    if inspect.isclass(factory) or inspect.isroutine(factory) or (callable(factory) and not _judgeable(factory)):
+        return factory()
+    return factory
+
+
+def _unpacked(made: Any) -> Built:
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Declaration):
+        return Built(made[0], made[1])
+    return Built(made)
+
+
+def _judgeable(model: object) -> bool:
+    return any(adapter.accepts(model) for adapter in loaded().values() if hasattr(adapter, "accepts"))
+
+
+def loaded() -> dict[str, Any]:
+    """Every adapter, imported. An adapter that cannot be imported is left out."""
+    out = {}
+    for name, point in adapters().items():
+        with contextlib.suppress(ImportError):
+            out[name] = point.load()
+    return out
+
+
+def adapter_for(model: object) -> Any:
+    """The adapter that judges an object. Raises NotJudged where none does."""
+    for adapter in loaded().values():
+        if hasattr(adapter, "accepts") and adapter.accepts(model):
+            return adapter
+    kind = type(model).__name__
+    raise NotJudged(f"what was built is a {kind}, which no installed backend can judge (a torch.nn.Module is wanted)")
+
+
+def given(model: Any) -> Target:
+    """A model or a factory as handed to `check`."""
+    if not _judgeable(model) and (inspect.isclass(model) or callable(model)):
+        name = getattr(model, "__qualname__", type(model).__name__)
+        return Target(name, None, model, flag=False)
+    return Target(type(model).__name__, None, model, flag=False, given=True)
+
+
+def resolve(text: str) -> Target:
+    """The first match: an adapter's own word, FILE.py:FACTORY, BACKEND:NAME, package.module:FACTORY.
+
+    Raises NotJudged, one sentence, where nothing matches.
+    """
+    points = adapters()
+    if text in points and ":" not in text:
+        adapter = _load(points[text], text)
+        if not hasattr(adapter, "build"):
+            raise NotJudged(f"{text!r} is a backend without models of its own; hand it a model as FILE.py:FACTORY")
+        return Target(text, adapter, "", flag=True)
+    head, colon, tail = text.rpartition(":")
+    if colon and head.endswith(".py"):
+        return Target(text, None, _from_file(Path(head), tail), flag=False)
+    if text.endswith(".py"):
+        raise NotJudged(f"{text!r} names a file but no factory in it; write {text}:FACTORY")
+    head, colon, tail = text.partition(":")
+    if colon and head in points:
+        adapter = _load(points[head], head)
+        if not hasattr(adapter, "build"):
+            raise NotJudged(f"the backend {head!r} has no models of its own; hand it a model as FILE.py:FACTORY")
+        if not tail:
+            raise NotJudged(f"{text!r} names a backend but no model of it")
+        return Target(text, adapter, tail, flag=getattr(adapter, "FLAG", True))
+    if colon and head and all(part.isidentifier() for part in head.split(".")):
+        return Target(text, None, _from_module(head, tail), flag=False)
+    raise NotJudged(
+        f"{text!r} is no target: write FILE.py:FACTORY, package.module:FACTORY, or one of {', '.join(f'{n}:NAME' for n in points)}"
+    )
+
+
+def _load(point: Any, name: str) -> Any:
+    try:
+        return point.load()
+    except ImportError as error:
+        raise NotJudged(f"the backend {name!r} cannot be used here: {said(error)}") from error
+
+
+def _from_file(path: Path, name: str) -> Any:
+    if not path.is_file():
+        raise NotJudged(f"there is no file {path}")
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise NotJudged(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise NotJudged(f"{path} cannot be imported: {said(error)}") from error
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+    sys.path.append(folder)  # a factory may import its neighbours when it is called
+    return _attribute(module, name, str(path))
+
+
+def _from_module(module_name: str, name: str) -> Any:
+    folder = str(Path.cwd())
+    added = folder not in sys.path
+    if added:
+        sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise NotJudged(f"{module_name} cannot be imported: {said(error)}") from error
+    return _attribute(module, name, module_name)
+
+
+def _attribute(module: Any, name: str, where: str) -> Any:
+    if not name:
+        raise NotJudged(f"{where} is named without a factory; write {where}:FACTORY")
+    value = module
+    for part in name.split("."):
+        if not hasattr(value, part):
+            raise NotJudged(f"{where} has no {name!r}")
+        value = getattr(value, part)
+    return value

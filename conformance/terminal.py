@@ -1,0 +1,227 @@
+"""The report for people: with colour and folded on a terminal, plain and one line each where it is piped."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .explain import CHAPTERS, DECLARED, clean, plain_words
+from .protocol import Backend
+from .report import Both, Diagnosis, Report, Result
+from .requirement import Requirement
+
+STYLES = {"pass": "green", "fail": "bold red", "error": "bold magenta", "skip": "dim", "xfail": "yellow"}
+SHOULD = "a SHOULD that fails does not fail the run unless --strict is given"
+_UNFOLDED = 1_000_000
+
+
+def reports(judged: Report | Both) -> tuple[Report, ...]:
+    """The reports in what a run returned."""
+    return judged.reports if isinstance(judged, Both) else (judged,)
+
+
+def unjudged(judged: Report | Both) -> tuple[tuple[str, str], ...]:
+    """Target and reason of what could not be judged."""
+    return judged.unjudged if isinstance(judged, Both) else ()
+
+
+def headlines(judged: Report | Both, *, width: int | None = None) -> str:
+    """One line a report: the verdict."""
+    return _text([*map(_headline, reports(judged)), *_unjudged(judged)], width)
+
+
+def drawn(judged: Report | Both, *, width: int | None = None) -> str:
+    """The whole report; ``width`` is the terminal's, or None for plain unfolded text."""
+    parts: list[RenderableType] = []
+    for report in reports(judged):
+        parts += [Text(), *_report(report)] if parts else _report(report)
+    return _text([*parts, *_unjudged(judged)], width)
+
+
+def specification(chosen: Sequence[Requirement] | None, *, width: int | None = None) -> str:
+    """The requirements as a table, or in full where only one is asked for; None is all."""
+    from .requirement import requirements
+
+    if chosen is not None and len(chosen) == 1:
+        return _text(_full(chosen[0]), width)
+    table = _grid(3)
+    for chapter, group in groupby(requirements() if chosen is None else chosen, key=lambda item: item.chapter):
+        if table.row_count:
+            table.add_row()
+        table.add_row(Text(chapter, "bold"), "", Text(CHAPTERS.get(chapter, "")))
+        for item in group:
+            table.add_row(Text(f"  {item.id}"), Text(item.level), Text(clean(item.statement)))
+    parts: list[RenderableType] = [table]
+    if chosen is None:
+        parts += [Text(), Text(f"`tiecheck spec ID` shows one in full; {SHOULD}", "dim")]
+    return _text(parts, width)
+
+
+def backends(rows: Iterable[Backend], *, width: int | None = None) -> str:
+    """What can be judged here, and how a target of each backend is spelt."""
+    parts: list[RenderableType] = []
+    for row in rows:
+        table = _grid(2)
+        installed = Text("installed", "green") if row.installed else Text("not installed", "yellow")
+        table.add_row(Text(clean(row.name), "bold"), installed)
+        table.add_row("  judges", Text(clean(row.summary)))
+        table.add_row("  can be asked", Text(clean(", ".join(row.asks)) or "nothing here"))
+        if row.names:
+            table.add_row("  targets", Text(clean(_targets(row))))
+        parts += [Text(), table] if parts else [table]
+    return _text(parts or [Text("no backend is installed")], width)
+
+
+def _targets(row: Backend) -> str:
+    """``demo:a, demo:b``; one sentence is shown as it is."""
+    return ", ".join(name if " " in name or ":" in name else f"{row.name}:{name}" for name in row.names)
+
+
+def _full(item: Requirement) -> list[RenderableType]:
+    table = _grid(2)
+    table.add_row("level", Text(f"{item.level}" + (f" ({SHOULD})" if item.level == "SHOULD" else "")))
+    table.add_row("states", Text(clean(item.statement)))
+    table.add_row("formula", Text(clean(item.formula)))
+    table.add_row("source", Text(clean(item.source)))
+    table.add_row("would have caught", Text(clean(item.bug) or "no public bug is known"))
+    return [Text(item.id, "bold"), table]
+
+
+def _headline(report: Report) -> Text:
+    good = report.conforms and not report.summary["error"]
+    text = Text(report.headline, "bold green" if good else "bold red")
+    return text.append(clean(f"  ({report.target}, declared {report.declared})"), "not bold default")
+
+
+def _unjudged(judged: Report | Both) -> list[RenderableType]:
+    return [Text(clean(f"not judged: {target}: {reason}"), "yellow") for target, reason in unjudged(judged)]
+
+
+def _report(report: Report) -> list[RenderableType]:
+    parts: list[RenderableType] = [_headline(report), Text(DECLARED[report.declared], "dim")]
+    parts += [Text(clean(f"note: {note}")) for note in report.notes]
+    parts += _causes(report)
+    parts += [Text(), _results(report)]
+    if not report.strict and any(r.verdict == "fail" and r.level == "SHOULD" for r in report.results):
+        parts.append(Text(f"({SHOULD})", "dim"))
+    parts += [Text(), Text(_cost(report), "dim")]
+    if report.replay and report.exit_status:
+        parts.append(Text(clean(f"run it again: {report.replay}")))
+    return parts
+
+
+def _cost(report: Report) -> str:
+    cost = report.cost
+    where = " ".join(str(report.environment[key]) for key in ("device", "dtype") if report.environment.get(key))
+    head = f"{cost.forward_passes} forward, {cost.backward_passes} backward passes, {cost.seconds:.1f} s"
+    return clean(f"{head} ({where}{', ' if where else ''}profile {report.profile}, seed {report.seed})")
+
+
+def _causes(report: Report) -> list[RenderableType]:
+    """The first cause in full, the others in two lines."""
+    parts: list[RenderableType] = []
+    failing = {r.id: r for r in report.results if r.verdict == "fail"}
+    for number, cause in enumerate(report.diagnosis, 1):
+        levels = {failing[name].level for name in cause.evidence if name in failing}
+        optional = levels == {"SHOULD"} and not report.strict
+        title = Text(f"{number}. {clean(plain_words(cause.cause))}", "bold yellow" if optional else "bold red")
+        title.append(clean(f" [{cause.cause}]"), "not bold default")
+        if optional:
+            title.append(" (SHOULD: does not fail the run unless --strict is given)", "not bold default")
+        parts += [Text(), title, _cause(cause, number == 1)]
+    return parts
+
+
+def _cause(cause: Diagnosis, whole: bool) -> Table:
+    table = _grid(2)
+    table.add_row("  what", _lines(cause.explanation))
+    if cause.where and cause.where not in cause.explanation:
+        table.add_row("  where", _lines(cause.where))
+    if cause.fix:
+        tried = {True: "tried on a second instance: it then conforms", False: "tried on a second instance: not enough"}
+        fix = _lines(cause.fix).copy()
+        fix.stylize("bold")
+        if cause.fix_verified is not None:
+            fix.append(f"  ({tried[cause.fix_verified]})", "not bold")
+        table.add_row("  fix", fix)
+    if whole and cause.evidence:
+        table.add_row("  seen by", Text(clean(", ".join(cause.evidence))))
+    return table
+
+
+def _lines(text: str) -> Text:
+    """Our own sentences may run over lines; within a line nothing steers the terminal."""
+    return Text("\n".join(map(clean, text.strip().split("\n"))))
+
+
+def _results(report: Report) -> Table:
+    """Failures of every chapter first, then the chapters."""
+    table = _grid(4)
+    bad = [r for r in report.results if r.verdict in ("error", "fail")]
+    for result in sorted(bad, key=lambda r: (r.verdict != "error", r.level != "MUST")):
+        _row(table, result)
+        if result.counterexample:
+            table.add_row("", "", "", Text(clean(_counterexample(result.counterexample)), "dim"))
+    rest = [r for r in report.results if r.verdict not in ("error", "fail")]
+    unselected = [r for r in rest if r.message == "not selected"]
+    for chapter, group in groupby((r for r in rest if r not in unselected), key=lambda r: r.id.partition(".")[0]):
+        if table.row_count:
+            table.add_row()
+        table.add_row("", "", Text(chapter, "bold"), Text(CHAPTERS.get(chapter, ""), "dim"))
+        for result in group:
+            _row(table, result)
+    if unselected:
+        table.add_row()
+        rest_of = f"{len(unselected)} other{'s' if len(unselected) > 1 else ''}"
+        table.add_row(Text("skip", STYLES["skip"]), "", rest_of, "not selected")
+    return table
+
+
+def _row(table: Table, result: Result) -> None:
+    word = result.verdict.upper() if result.verdict in ("error", "fail") else result.verdict
+    style = "yellow" if (result.verdict, result.level) == ("fail", "SHOULD") else STYLES[result.verdict]
+    table.add_row(Text(word, style), Text(result.level), Text(clean(result.id)), Text(clean(result.message)))
+
+
+def _counterexample(values: dict[str, object]) -> str:
+    """The numbers to look at, short ones only; the JSON report has all."""
+    shown = {key: _short(value) for key, value in values.items()}
+    return ", ".join(f"{key} {value}" for key, value in shown.items() if len(value) <= 80)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _grid(columns: int) -> Table:
+    """A table without lines: the last column folds, what stands before it is short."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for _ in range(columns):
+        table.add_column(overflow="fold")
+    return table
+
+
+def _text(parts: Iterable[RenderableType], width: int | None) -> str:
+    """Draw into a string: on a terminal folded to ``width`` and coloured, else unfolded and without any code."""
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        force_terminal=width is not None,
+        color_system="auto" if width is not None else None,
+        width=width or _UNFOLDED,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
