@@ -101,6 +101,13 @@ class _Data:
     width: int
     product_dtype: str
     dtype: str
+    table_dtype: str = ""
+
+    def weights(self) -> Array:
+        """One over the square of each row's rounding, (rows, 1): a row of large h must not blur a bias on the others."""
+        size = self.absolutes.max(1, keepdims=True) + np.abs(self.logits).max(1, keepdims=True)
+        size = np.maximum(size, 1e-3 * size.max() + 1e-300)  # a row of zeros is exact, but tells next to nothing
+        return np.asarray((size.min() / size) ** 2)
 
     def misfit(self, form: Explained, slack: float = 1.0) -> Array:
         """|logits - form| as a multiple of what rounding allows, (rows, C)."""
@@ -108,7 +115,13 @@ class _Data:
         raw = np.abs(self.products * (form.scale if form.token_scale is None else form.token_scale))
         magnitude = np.maximum(np.abs(self.logits), raw + (0 if form.bias is None else np.abs(form.bias)))
         gain = abs(form.scale) if form.token_scale is None else np.abs(form.token_scale)
-        bound = tolerances.product(self.absolutes * gain, self.width, self.product_dtype, self.dtype, magnitude)
+        bound = tolerances.product(self.absolutes * gain, self.width, self.product_dtype, self.dtype, magnitude, self.table_dtype)
+        weight = self.weights()
+        if form.bias is not None:  # a fitted bias carries the rounding of the rows that it is the mean of
+            bound = bound + (weight * bound).sum(0) / weight.sum()
+        if form.token_scale is not None:
+            size = np.abs(self.products)
+            bound = bound + size * (weight * size * bound).sum(0) / ((weight * size**2).sum(0) + 1e-300)
         delta = self.logits - value
         if form.normalized:
             delta = delta - np.median(delta, axis=1, keepdims=True)
@@ -200,6 +213,7 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
         table.shape[1],
         dtype,
         seen.dtype,
+        seen.table_dtype,
     )
     look = seen.look
     factors = look.factors if look is not None else ()
@@ -244,7 +258,9 @@ def candidates(
     for i, j, k, m in options:
         form = _fit(data, scales[i], biases[j], caps[k], norms[m])
         if form is not None:
-            yield form, 1.0 if (i, j, k, m) == (0, 0, 0, 0) and not biases[0] else 4.0
+            # Numbers that were fitted carry the rounding of the rows that they were fitted on to the others.
+            exact = (i, j, k, m) == (0, 0, 0, 0) and not biases[0] and not declared.scale_parameter
+            yield form, 1.0 if exact else 4.0
 
 
 def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> tuple[Explained] | Any:
@@ -252,15 +268,15 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> t
     if cap == "free":
         return _fit_cap(data, scale, biased, normalized)
     logits, product = data.logits, data.products
-    weight = np.ones_like(logits)
-    if normalized and cap is not None:
+    weight = np.broadcast_to(data.weights(), logits.shape)
+    if normalized and (cap is not None or np.abs(log_sum_exp(logits)).max() > 64 * tolerances.unit(data.dtype) * 8 + 1e-3):
         return None
     if cap is not None:
         ratio = logits / cap
         if np.abs(ratio).max() > 1 + 1e-3:
             return None
         ratio = np.clip(ratio, -1 + 1e-9, 1 - 1e-9)
-        logits, weight = cap * np.arctanh(ratio), (1 - ratio**2) ** 2
+        logits, weight = cap * np.arctanh(ratio), weight * (1 - ratio**2) ** 2
     if normalized:
         logits, product = logits - logits.mean(1, keepdims=True), product - product.mean(1, keepdims=True)
     count = logits.shape[0]

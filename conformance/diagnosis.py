@@ -23,10 +23,9 @@ class Cause:
 
 
 CAUSES: dict[str, Cause] = {
-    "two-parameters-one-memory": Cause(
-        "One parameter object holds the table. Two objects over one memory look tied, but each gets half of the gradient "
-        "and its own optimizer state, so an optimizer with momentum moves the memory twice.",
-        "Assign the parameter itself, not its data: head.weight = embedding.weight",
+    "nondeterministic": Cause(
+        "The same ids give the same logits in eval mode.",
+        "Switch dropout and every random draw off in eval mode (self.training)",
     ),
     "wrong-table": Cause(
         "The output projection reads the table that the token ids index.",
@@ -55,6 +54,11 @@ CAUSES: dict[str, Cause] = {
     "adapter-on-one-use": Cause(
         "Whatever is added to the table (a low-rank adapter, a re-parametrization) is seen by both uses.",
         "Apply it to the shared parameter, so that both uses read the result; or untie, and declare it untied",
+    ),
+    "two-parameters-one-memory": Cause(
+        "One parameter object holds the table. Two objects over one memory look tied, but each gets half of the gradient "
+        "and its own optimizer state, so an optimizer with momentum moves the memory twice.",
+        "Assign the parameter itself, not its data: head.weight = embedding.weight",
     ),
     "reduced-precision": Cause(
         "Both uses read the table in its own precision, or the whole forward runs in the narrower one.",
@@ -131,10 +135,6 @@ CAUSES: dict[str, Cause] = {
     "miscounted": Cause(
         "The table is counted once, and nothing of its shape lies unused beside it.",
         "Count distinct parameters, and delete the head's own unused weight",
-    ),
-    "nondeterministic": Cause(
-        "The same ids give the same logits in eval mode.",
-        "Switch dropout and every random draw off in eval mode (self.training)",
     ),
     "unknown": Cause(
         "Logits are h E^T, with what is declared put in.",

@@ -95,6 +95,7 @@ class Look:
         hidden: (M, D) what the projection read, in the order it read it; None where unseen.
         pure: nothing but the projection's own product, no other product of the network, has this dtype if narrow.
         written: names of tensors of the model that the pass wrote, the table's first.
+        cut_lookups, cut_products: where a lookup or a product of the projection read the table outside the graph.
         others: other arrays of V rows that a lookup of the pass read (positions, segments), by name.
     """
 
@@ -114,6 +115,8 @@ class Look:
     padding_seen: int | None = None
     head_where: str = ""
     trail: tuple[str, ...] = ()
+    cut_lookups: tuple[str, ...] = ()
+    cut_products: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,8 @@ class Gradient:
         head: (V, D) at the projection's own array, where that is another.
         again: the same after a second backward pass without clearing; equals 2 * table where passes add.
         by_object: how many distinct leaf tensors over the table's memory received a share.
+        routes: where the table is computed: for each parameter that it is made of, the norm of what the lookup's array and
+            the projection's send on to it for one and the same cotangent, and of their difference.
         edges: on consecutive calls, how many edges of the autograd graph enter the table.
     """
 
@@ -133,6 +138,7 @@ class Gradient:
     again: Array | None = None
     by_object: tuple[str, ...] = ()
     edges: tuple[int, ...] = ()
+    routes: tuple[tuple[str, float, float, float], ...] = ()
     note: str = ""
 
 
@@ -191,6 +197,7 @@ class Pass:
     injected: tuple[Array, Array] | None = None
     gradient: Gradient | None = None
     differences: tuple[Difference, ...] = ()
+    along: Difference | None = None
     sharp: Sharp | None = None
     writing: Writing | None = None
     through: Writing | None = None

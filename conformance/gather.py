@@ -106,8 +106,11 @@ def settle(subject: Any, declared: Declaration, known: Room, seed: int) -> tuple
             f"the model returns {known.tokens} numbers a position for a table of {rows} rows: hidden states, not logits"
         )
     always = known.always
-    if look.padding_seen is not None and look.padding_seen < rows and not always:
-        always = (look.padding_seen,)
+    for row in declared.padding_rows:
+        if row >= rows:
+            raise NotJudged(f"row {row} is declared a padding row, but the table has {rows} rows")
+    if look.padding_seen is not None and look.padding_seen < rows and look.padding_seen not in always:
+        always = (*always, look.padding_seen)
     known = dataclasses.replace(known, tokens=min(known.tokens, rows), always=always)
     drawn = probes.seeded(known, seed)
     try:
@@ -190,11 +193,14 @@ def _injected(subject: Any, seen: Pass) -> Pass:
             chosen[1 + i] = 0
             chosen[1 + i, column] = spread
         chosen[-1] *= 30
-    quantize = getattr(subject, "quantized", None)
-    chosen = np.asarray(quantize(chosen) if quantize is not None else chosen)
-    logits = subject.inject(seen.probe, chosen)
-    if logits is None or logits.shape[0] != shape[0] or not np.isfinite(logits).all():
+    quantize = getattr(subject, "quantized", None) or (lambda values: values)
+    blocks = [np.asarray(quantize(chosen))]
+    # One position at a time tells little: a bias or a scale per token needs a few rows.
+    blocks += [np.asarray(quantize(rng.standard_normal(shape) * spread)) for _ in range(max(0, 8 // shape[0] - 1))]
+    answers = [subject.inject(seen.probe, block) for block in blocks]
+    if any(a is None or a.shape[0] != shape[0] or not np.isfinite(a[:, : seen.table.shape[0]]).any(1).all() for a in answers):
         return seen
+    chosen, logits = np.concatenate(blocks), np.concatenate(answers)
     # Rows must come back in the order in which they were put in; where positions are turned, only equal ones are kept.
     plain = algebra.aligned(seen.look.hidden.astype(np.float64), algebra.projected(seen), seen.logits[:, : seen.table.shape[0]])
     if plain is None or not np.array_equal(plain, seen.look.hidden.astype(np.float64)):
@@ -281,7 +287,12 @@ def _differences(subject: Any, seen: Pass) -> Pass:
         found = _quotients(subject, seen, rows, direction, STEPS, wanted, allowed)
         if found is not None:
             out.append(found)
-    return _keep(seen, differences=tuple(out))
+    along = None
+    unread = probes.unread(seen.probe, seen.lookup_rows, min(seen.explained.columns, seen.table.shape[0]), 8)
+    if unread.size and not np.any(seen.gradient.table[unread]) and np.any(head):
+        claimed = float((seen.gradient.table[rows] * head).sum())
+        along = _quotients(subject, seen, rows, head / np.abs(head).max(), STEPS, claimed / np.abs(head).max(), 0.0)
+    return _keep(seen, differences=tuple(out), along=along)
 
 
 def _sharp(subject: Any, seen: Pass) -> Pass:
@@ -453,7 +464,7 @@ def gather(subject: Any, declared: Declaration, probe: Probe, profile: str) -> C
 
 def gather_more(subject: Any, declared: Declaration, probe: Probe) -> Case:
     """The evidence of a further example: one mode, no differences in float64."""
-    seen = one_pass(subject, probe, declared, deep=False, inject=False, sharp=False)
+    seen = one_pass(subject, probe, declared, deep=False, sharp=False)
     writing = write_rows(subject, seen, "head")
     separate = seen.look is not None and seen.look.head is not None and not _shares_memory(seen)
     through = write_rows(subject, seen, "table") if separate else writing

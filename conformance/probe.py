@@ -42,6 +42,21 @@ def seeded(room: Room, seed: int, batch: int = 2, length: int = 8, train: bool =
     return Probe(ids.reshape(batch, length).astype(np.int64), seed, train)
 
 
+def covering(room: Room, seed: int, most: int = 4) -> list[Probe]:
+    """Probes in both modes that read every token once, where a few are enough for that."""
+    size = room.batch * room.length
+    if room.tokens > most * size:
+        return []
+    order = np.random.default_rng([seed, 97]).permutation(room.tokens)
+    out = []
+    for start in range(0, room.tokens, size // 2 + 1):
+        part = order[start : start + size // 2 + 1]
+        length = min(room.length, int(np.ceil(part.size / min(room.batch, 2))))
+        ids = np.resize(part, min(room.batch, 2) * length).reshape(-1, length).astype(np.int64)
+        out += [Probe(ids, seed, False), Probe(ids, seed, True)]
+    return out[: 2 * most]
+
+
 def strategy(room: Room, seed: int) -> st.SearchStrategy[Probe]:
     """Probes as hypothesis draws and shrinks them: batch, length, which tokens, which mode."""
     from hypothesis import strategies as st

@@ -293,6 +293,11 @@ def _search(
     from hypothesis import HealthCheck, Phase
 
     known = gather.longest(subject, known)
+    for drawn in probes.covering(known, options.seed):
+        bad = _failing(subject, declared, drawn, chosen)
+        if bad:
+            findings.update(bad)
+            return
     latest: dict[str, tuple[Finding, float]] = {}
     state = {"shrinks": 0, "found": False}
 
@@ -314,18 +319,7 @@ def _search(
             state["shrinks"] += 1
             if state["shrinks"] > 60:
                 return
-        try:
-            case = gather.gather_more(subject, declared, drawn)
-        except Exception as error:
-            if isinstance(error, NotJudged) or state["found"]:
-                return
-            return  # a shape that the model refuses is left out
-        bad = {}
-        for item in requirements():
-            if item.id in chosen:
-                finding, seconds = _judged(item, case)
-                if finding.verdict == "fail":
-                    bad[item.id] = (_with_ids(finding, drawn), seconds)
+        bad = _failing(subject, declared, drawn, chosen)
         if bad:
             state["found"] = True
             latest.clear()
@@ -339,6 +333,23 @@ def _search(
     except hypothesis.errors.HypothesisException:
         pass
     findings.update(latest)
+
+
+def _failing(
+    subject: Any, declared: Declaration, drawn: Any, chosen: frozenset[str]
+) -> dict[str, tuple[Finding, float]]:
+    """What fails on a further example; nothing for a shape that the model refuses, which is left out."""
+    try:
+        case = gather.gather_more(subject, declared, drawn)
+    except Exception:
+        return {}
+    bad = {}
+    for item in requirements():
+        if item.id in chosen:
+            finding, seconds = _judged(item, case)
+            if finding.verdict == "fail":
+                bad[item.id] = (_with_ids(finding, drawn), seconds)
+    return bad
 
 
 def _with_ids(finding: Finding, drawn: Any) -> Finding:

@@ -24,9 +24,11 @@ def accumulator(dtype: str) -> float:
     return min(unit(dtype), U["float32"])
 
 
-def product(absolute: Array, width: int, product_dtype: str, output_dtype: str, magnitude: Array) -> Array:
-    """The error of h E^T and of what is done to it: (D + 2) u_acc |h||E| + 2 u_in |h||E| if the operands were rounded
-    into the product's dtype, + 4 u_out of every magnitude that was rounded on the way to the logits.
+def product(
+    absolute: Array, width: int, product_dtype: str, output_dtype: str, magnitude: Array, table_dtype: str = ""
+) -> Array:
+    """The error of h E^T and of what is done to it: (D + 2) u_acc |h||E|, + u |h||E| where the table was rounded into the
+    product's narrower dtype, + 4 u_out of every magnitude that was rounded on the way to the logits.
 
     Args:
         absolute: |h| |E|^T, (N, C).
@@ -34,13 +36,15 @@ def product(absolute: Array, width: int, product_dtype: str, output_dtype: str, 
         product_dtype: the dtype in which the product ran.
         output_dtype: the dtype of the logits.
         magnitude: (N, C), the largest of the intermediate absolute values.
+        table_dtype: the dtype of the table.
     """
     rounding = max(unit(output_dtype), unit(product_dtype))
-    error: Array = (width + 2) * accumulator(product_dtype) * absolute + 4 * rounding * magnitude
+    operand = unit(product_dtype) if table_dtype and unit(product_dtype) > unit(table_dtype) else 0.0
+    error: Array = ((width + 2) * accumulator(product_dtype) + operand) * absolute + 4 * rounding * magnitude
     return error
 
 
-def head_share(absolute: Array, positions: int, edges: int, dtype: str, output_dtype: str) -> Array:
+def head_share(absolute: Array, positions: int, edges: int, *dtypes: str) -> Array:
     """The error of R^T h per entry: N additions in the accumulator, one rounding into the table's dtype for each edge of
     the graph that is added, and the rounding of the cotangent on its way through the transformations of the logits.
 
@@ -48,10 +52,10 @@ def head_share(absolute: Array, positions: int, edges: int, dtype: str, output_d
         absolute: |R|^T |h|, (rows, D).
         positions: N.
         edges: how many contributions autograd adds.
-        dtype, output_dtype: of the table and of the logits.
+        dtypes: of the table, of the logits, and of the product where it is seen.
     """
-    coarse = max(unit(dtype), unit(output_dtype))
-    error: Array = ((positions + 8) * accumulator(dtype) + (edges + 8) * coarse) * absolute
+    coarse = max(unit(dtype) for dtype in dtypes if dtype)
+    error: Array = ((positions + 8) * accumulator(dtypes[0]) + (edges + 8) * coarse) * absolute
     return error
 
 
@@ -78,7 +82,8 @@ def own_against_sharp(dtype: str) -> float:
 def logits_noise(logits: Array, cotangent: Array, dtype: str, step: float) -> float:
     """What the rounding of two sets of logits does to a quotient: u sqrt(sum (R l)^2) of random signs, over the step; 8
     roundings on the way to a logit are allowed for."""
-    return 8 * unit(dtype) * float(np.sqrt(np.sum((cotangent * (np.abs(logits) + 1e-3)) ** 2))) / step
+    size = np.abs(logits).max(1, keepdims=True) + 1e-3
+    return 4 * unit(dtype) * float(np.sqrt(np.sum((cotangent * size) ** 2))) / step
 
 
 def unchanged(logits: Array, dtype: str) -> float:

@@ -26,8 +26,9 @@ class Graph:
     def over(self, view: Tensor, known: Sequence[Tensor]) -> list[Tensor]:
         """The leaves that lie over the memory of ``view``."""
         key = key_of(view)
-        del known
-        return [leaf for leaf in self.leaves if key_of(leaf) == key]
+        found = [leaf for leaf in self.leaves if key_of(leaf) == key]
+        # A use inside a re-entrant checkpoint is not in the graph, but its backward reaches the parameter all the same.
+        return found or [leaf for leaf in known if leaf.requires_grad]
 
     def edges(self, leaves: Sequence[Tensor]) -> int:
         """Edges into any of ``leaves``."""
@@ -64,7 +65,10 @@ def backward(result: Tensor, cotangent: Tensor | None, leaves: list[Tensor], mod
     if not leaves:
         return
     before = [None if leaf.grad is None else leaf.grad.clone() for leaf in leaves]
+    reached = {id(leaf) for leaf in walk(result).leaves}
     try:
+        if any(id(leaf) not in reached for leaf in leaves):
+            raise RuntimeError("a leaf outside the graph")
         result.backward(cotangent, inputs=leaves, retain_graph=True)
     except RuntimeError:
         for leaf, grad in zip(leaves, before, strict=True):
@@ -107,6 +111,34 @@ def _mapped(grad: Tensor, leaf: Tensor, view: Tensor) -> Tensor:
     both = torch.zeros(high - low, dtype=grad.dtype, device=grad.device)
     both[start - low : start - low + span] = flat
     return both.as_strided(view.shape, view.stride(), view.storage_offset() - low)
+
+
+def routes(
+    one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], leaves: Sequence[Tensor], seed: int
+) -> list[tuple[Tensor, tuple[float, float, float]]]:
+    """Send one cotangent (V, D) back through two computed arrays: for each leaf the norms of what arrives, and of the gap.
+
+    Empty where both are one tensor, which sends everything on alike.
+    """
+    bases = [source._base if source._base is not None else source for _, source in (one, other)]
+    if key_of(bases[0]) == key_of(bases[1]) or one[0].shape != other[0].shape:
+        return []
+    drawn = torch.randn(one[0].shape, generator=torch.Generator().manual_seed(seed)).to(one[0])
+    arrived: list[list[Tensor]] = []
+    for base, (array, _) in zip(bases, (one, other), strict=True):
+        if not base.requires_grad:
+            arrived.append([torch.zeros_like(leaf) for leaf in leaves])
+            continue
+        cotangent = torch.zeros_like(base, memory_format=torch.preserve_format)
+        cotangent.as_strided(array.shape, array.stride(), array.storage_offset()).copy_(drawn)
+        grads = torch.autograd.grad(base, list(leaves), cotangent, allow_unused=True, retain_graph=True)
+        arrived.append([torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, grads, strict=True)])
+    out = []
+    for leaf, a, b in zip(leaves, *arrived, strict=True):
+        norms = (float(a.norm()), float(b.norm()), float((a - b).norm()))
+        if norms[0] or norms[1]:
+            out.append((leaf, norms))
+    return out
 
 
 def at_arrays(

@@ -220,8 +220,12 @@ class Head:
     first: Product
 
 
-def find_head(watch: Watch, logits: Tensor, columns: int, width: int) -> Head | None:
-    """The array of width D whose products flow into the logits; row chunks are put together, position chunks joined."""
+def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor) -> Head | None:
+    """The array of the table's width whose products flow into the logits.
+
+    Row chunks are put together, position chunks joined; where some positions read another array than the table, that one.
+    """
+    width = table.shape[1]
     products = [(i, watch.products[i]) for i in sorted(watch.trace(logits).products)]
     parts = [(i, p, matrix) for i, p in products if (matrix := _oriented(p, width, columns)) is not None]
     if not parts:
@@ -242,6 +246,10 @@ def find_head(watch: Watch, logits: Tensor, columns: int, width: int) -> Head | 
     unique = list({(key_of(m), m.storage_offset(), *m.shape): (p, m) for _, p, m in parts}.values())
     if sum(m.shape[0] for _, m in unique) > 4 * columns:
         return None
+    strangers = [(i, p, m) for i, p, m in parts if m.shape[0] >= columns and key_of(m) != key_of(table)]
+    if strangers and all(m.shape[0] >= columns for _, m in unique):
+        index, product, array = strangers[0]
+        return Head(array, product.trace, None, [index], product)
     whole = _tiled([m for _, m in unique])
     leaves = frozenset().union(*(p.trace.leaves for p, _ in unique))
     trace = Trace(leaves) if whole is None else first.trace

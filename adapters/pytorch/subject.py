@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe
 from . import graph, holdings
 from .calls import call, find_logits, find_loss, positions, target_keyword
 from .restore import Snapshot, named_tensors
-from .seen import Group, Head, Reader, dtype_name, find_head, group_lookups, rounded, same_values, to_numpy
+from .seen import Group, Head, Reader, dtype_name, find_head, group_lookups, rounded, to_numpy
 from .trace import Inject, Watch, key_of
 
 Caller = Callable[[nn.Module, Tensor], Any]
@@ -172,7 +173,10 @@ class TorchSubject:
         if group is None:
             return self._look_by_writing(probe, reader, watch, logits, flat)
         table, view = reader.use(group.first.array, group.first.trace, group.first.where, group.first.autocast)
-        head = find_head(watch, logits, columns, table.values.shape[1])
+        cast = {n for k in group.lookups for n in k.narrow}
+        if table.narrowed is None and len(cast) == 1 and None not in cast:
+            table = dataclasses.replace(table, narrowed=dtype_name(next(iter(cast))))  # type: ignore[arg-type]
+        head = find_head(watch, logits, columns, group.first.array)
         return self._describe(reader, watch, logits, group, table, view, head)
 
     def _choose(self, groups: list[Group], watch: Watch, logits: Tensor, columns: int) -> Group | None:
@@ -262,6 +266,8 @@ class TorchSubject:
             written=tuple(sorted(written, key=lambda n: n != (table.region.owner if table.region else ""))),
             others=tuple(others),
             padding_seen=padding,
+            cut_lookups=tuple(dict.fromkeys(k.where for k in group.lookups if not k.graded)),
+            cut_products=tuple(dict.fromkeys(watch.products[i].where for i in self._products if not watch.products[i].graded)),
             head_where=head.first.where if head is not None else "",
             trail=last.trail,
         )
@@ -290,12 +296,12 @@ class TorchSubject:
         matrix = best[1]
         trace = watch.trace(matrix)
         table, view = reader.use(matrix, trace, "", False)
-        head = find_head(watch, logits, columns, matrix.shape[1])
+        head = find_head(watch, logits, columns, matrix)
         group = Group([], np.unique(probe.ids), tokens=np.zeros(0, dtype=np.int64))
         group.lookups = [_pretend(matrix, trace)]
         look = self._describe(reader, watch, logits, group, table, view, head)
         empty = np.zeros(0, dtype=np.int64)
-        return _replace(look, tokens=empty, rows=empty, rows_read=np.unique(probe.ids), input_scales=())
+        return dataclasses.replace(look, tokens=empty, rows=empty, rows_read=np.unique(probe.ids), input_scales=())
 
     def _moved(self, matrix: Tensor, row: int, probe: Probe, before: Array) -> float:
         """How many columns of the logits a random vector in ``row`` moves."""
@@ -377,7 +383,7 @@ class TorchSubject:
         head = graph.total(leaves[1], sides[1]) if len(sides) > 1 else None
         twice = None
         if again:
-            table = table.copy()  # the second pass adds to the very memory
+            table, head = table.copy(), None if head is None else head.copy()  # the second pass adds to this memory
             self.backward_passes += 1
             second = self._run(probe.ids, probe.train)
             graph.backward(second, R, wanted, self.module, keep=True)
@@ -394,7 +400,7 @@ class TorchSubject:
         group = self._choose(groups, watch, logits, flat.shape[-1])
         if group is None or not flat.requires_grad:
             return values, dtype, Gradient(None, note="the logits do not depend on any trainable parameter")
-        head = find_head(watch, logits, flat.shape[-1], group.first.array.shape[1])
+        head = find_head(watch, logits, flat.shape[-1], group.first.array)
         arrays = [(k.array, k.source) for k in group.lookups]
         if head is not None:
             arrays += [(watch.products[i].array, watch.products[i].source) for i in head.indices]
@@ -402,7 +408,14 @@ class TorchSubject:
         self.backward_passes += 1
         table = graph.at_arrays(flat, R, arrays, tuple(group.first.array.shape))
         names = self._reader.names(group.first.trace.leaves)
-        return values, dtype, Gradient(table, None, None, names, (), note="" if table is not None else "not reached")
+        routes: tuple[tuple[str, float, float, float], ...] = ()
+        if head is not None and len(head.indices) == 1:
+            one, other = group.first, watch.products[head.indices[0]]
+            known = [t for t in {id(t): t for _, t in self._named}.values() if t.is_leaf and t.requires_grad]
+            found = graph.routes((one.array, one.source), (other.array, other.source), known, self.seed)
+            routes = tuple((self._name_of(leaf), *numbers) for leaf, numbers in found)
+        note = "" if table is not None else "not reached"
+        return values, dtype, Gradient(table, None, None, names, (), routes, note)
 
     def edges(self, probe: Probe, calls: int) -> tuple[int, ...]:
         """On consecutive calls, how many edges of the autograd graph enter the table's leaves."""
@@ -440,7 +453,8 @@ class TorchSubject:
         def put(index: int, seen: Tensor) -> Tensor | None:
             if index not in self._products:
                 return None
-            if seen.shape == todo.shape:
+            if seen.numel() == todo.numel():
+                taken[index] = todo.shape[0]
                 return todo
             start = sum(taken.values())
             if seen.dim() != 2 or seen.shape[1] != todo.shape[1] or start + seen.shape[0] > todo.shape[0]:
@@ -452,7 +466,7 @@ class TorchSubject:
             _, _, flat = self._watch(probe, put)
         except (RuntimeError, ValueError, TypeError):
             return None
-        return to_numpy(flat).astype(np.float64)
+        return to_numpy(flat).astype(np.float64) if taken else None
 
     def own_loss(self, ids: Array, targets: Array) -> tuple[float, Array] | None:
         """The model's own loss for targets and its gradient at the table; None where it has none."""
@@ -494,7 +508,7 @@ class TorchSubject:
         tensors = {id(t): t for _, t in self._named if t.is_floating_point()}
         storages: dict[int, Tensor] = {}
         kept = [(t, t.data) for t in tensors.values()]
-        view, head = self._table, self._head
+        view, head, reader, watched, products = self._table, self._head, self._reader, self._watched, self._products
         fits = sum(t.numel() for t in tensors.values()) <= 1 << 21 and view is not None and not self._derived
         if not fits or all(t.dtype == torch.float64 for t in tensors.values()):
             yield False
@@ -516,7 +530,7 @@ class TorchSubject:
         finally:
             for tensor, data in kept:
                 tensor.data = data
-            self._table, self._head = view, head
+            self._table, self._head, self._reader, self._watched, self._products = view, head, reader, watched, products
 
     def holdings(self, probe: Probe) -> Holdings:
         """Names, memory, enumerations and sizes."""
@@ -561,13 +575,6 @@ def _line(error: BaseException) -> str:
 def _pretend(matrix: Tensor, trace: Any) -> Any:
     from .trace import Lookup
 
-    return Lookup(matrix, matrix, torch.zeros(0, dtype=torch.long), trace, True, "", False)
+    return Lookup(matrix, matrix, torch.zeros(0, dtype=torch.long), trace, True, "", False, True)
 
 
-def _replace(look: Look, **changes: Any) -> Look:
-    import dataclasses
-
-    return dataclasses.replace(look, **changes)
-
-
-__all__ = ["TorchSubject", "same_values"]

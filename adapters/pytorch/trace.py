@@ -37,7 +37,8 @@ class Trace:
 
     leaves: storages that existed before the pass; ids: depends on the token ids; lookup, scale: it is that lookup's
     output times a number and nothing else; products: projections that flowed into it; factors: numbers multiplied on it
-    since the last operation of the network; origin: the leaf array that it copies; dtypes: those it passed through.
+    since the last operation of the network; origin: the leaf array that it copies; narrow: the narrower dtype that a lookup's output was cast to; trail: the operations
+    on the logits.
     """
 
     leaves: frozenset[int] = frozenset()
@@ -47,6 +48,7 @@ class Trace:
     products: frozenset[int] = frozenset()
     factors: tuple[float, ...] = ()
     origin: Tensor | None = None
+    narrow: torch.dtype | None = None
     trail: tuple[str, ...] = ()
 
 
@@ -61,8 +63,10 @@ class Lookup:
     by_ids: bool
     where: str
     autocast: bool
+    graded: bool
     padding: int | None = None
     scales: set[float] = field(default_factory=set)
+    narrow: set[torch.dtype | None] = field(default_factory=set)
 
 
 @dataclass
@@ -80,6 +84,7 @@ class Product:
     hidden_trace: Trace
     where: str
     autocast: bool
+    graded: bool
     dtype: torch.dtype
 
 
@@ -167,9 +172,12 @@ class Watch(TorchDispatchMode):
         outputs = [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.layout == torch.strided]
         if not outputs:
             return out
-        merged = self._merge(name, args, inputs, before)
+        merged = self._merge(name, args, before, outputs[0])
         special = self._lookup(name, args, kwargs, outputs[0])
         keys = {key_of(t): trace for t, trace in zip(inputs, before, strict=True)}
+        fresh = any(key_of(t) not in keys for t in outputs) or name.endswith("_")
+        if fresh and not self._carries(name, args):
+            self._consumed(inputs, before)
         for tensor in outputs:
             old = keys.get(key_of(tensor))
             if special is not None:
@@ -181,7 +189,7 @@ class Watch(TorchDispatchMode):
                 self._hold(tensor, merged)
         return out
 
-    def _merge(self, name: str, args: Any, inputs: list[Tensor], before: list[Trace]) -> Trace:
+    def _merge(self, name: str, args: Any, before: list[Trace], output: Tensor) -> Trace:
         """The trace of a result: what it depends on, and whether it is still a lookup or a projection times a number."""
         leaves = frozenset().union(*(t.leaves for t in before))
         ids = any(t.ids for t in before)
@@ -201,18 +209,29 @@ class Watch(TorchDispatchMode):
         carried = [t for t in before if t.leaves or t.ids]
         if name in COPIES and carried:
             source = carried[-1] if name == "copy_" else carried[0]
-            return replace(source, leaves=leaves, ids=ids)
+            narrow = source.narrow
+            if source.lookup is not None and narrower(output.dtype, self.lookups[source.lookup].array.dtype):
+                narrow = output.dtype
+            return replace(source, leaves=leaves, ids=ids, narrow=narrow)
         if name in ("cat", "stack") and carried and all(t.lookup is not None for t in carried):
             same = all((t.scale, self._same_array(t, carried[0])) == (carried[0].scale, True) for t in carried)
             if same:
                 return replace(carried[0], leaves=leaves, ids=ids, origin=None)
-        for tensor, trace in zip(inputs, before, strict=True):
-            if trace.lookup is not None and tensor.is_floating_point():
-                self.lookups[trace.lookup].scales.add(trace.scale)
         products = frozenset() if name in PRODUCTS and name != "mul" else frozenset().union(*(t.products for t in before))
         factors = next((t.factors for t in before if t.products), ()) if products else ()
         trail = next((t.trail for t in before if t.products), ()) if products else ()
         return Trace(leaves, ids, products=products, factors=factors, trail=(*trail, name)[-12:] if products else ())
+
+    def _consumed(self, inputs: list[Tensor], before: list[Trace]) -> None:
+        """An operation of the network takes a lookup's output: it stands for what the lookup gives."""
+        for tensor, trace in zip(inputs, before, strict=True):
+            if trace.lookup is not None and tensor.is_floating_point():
+                self.lookups[trace.lookup].scales.add(trace.scale)
+                self.lookups[trace.lookup].narrow.add(trace.narrow)
+
+    def _carries(self, name: str, args: Any) -> bool:
+        """Whether an operation only hands a lookup's output on: a copy, a number times it, a joining of its parts."""
+        return name in COPIES or name in ("cat", "stack") or self._factor(name, args) is not None
 
     def _same_array(self, one: Trace, other: Trace) -> bool:
         a, b = self.lookups[one.lookup or 0].array, self.lookups[other.lookup or 0].array
@@ -279,7 +298,7 @@ class Watch(TorchDispatchMode):
         self, array: Tensor, source: Tensor, rows: Tensor, trace: Trace, by_ids: bool, padding: int | None = None
     ) -> int:
         where, autocast = self._where(), _autocast(array)
-        self.lookups.append(Lookup(array, source, rows, trace, by_ids, where, autocast, padding))
+        self.lookups.append(Lookup(array, source, rows, trace, by_ids, where, autocast, _graded(source), padding))
         return len(self.lookups) - 1
 
     def _row(self, source: Tensor, dim: int, row: int, output: Tensor) -> Trace | None:
@@ -332,8 +351,9 @@ class Watch(TorchDispatchMode):
         self._current = len(self.products)
         kept = hidden.clone() if hidden.numel() < 1 << 22 else hidden
         where, autocast = self._where(), _autocast(array)
+        source, graded = args[weight], _graded(args[weight])
         self.products.append(
-            Product(name, array, args[weight], kept, traces[weight], traces[other], where, autocast, array.dtype)
+            Product(name, array, source, kept, traces[weight], traces[other], where, autocast, graded, array.dtype)
         )
         if self._inject is not None:
             chosen = self._inject(self._current, hidden)
@@ -380,6 +400,11 @@ class Watch(TorchDispatchMode):
                 break
             frame = frame.f_back  # type: ignore[assignment]
         return f"{place} (in {module})" if module else place
+
+
+def _graded(tensor: Tensor) -> bool:
+    """Whether autograd follows what is done with a tensor."""
+    return tensor.requires_grad and torch.is_grad_enabled()
 
 
 def _autocast(tensor: Tensor) -> bool:

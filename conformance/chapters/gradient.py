@@ -102,7 +102,7 @@ def _head_rows(seen: Pass, form: Explained) -> _Head | None:
     expected = share_of_head(form, table, seen.cotangent)
     size = share_of_head(form, table, seen.cotangent, absolute=True)
     edges = max(seen.gradient.edges, default=1)
-    bound = tolerances.head_share(size, form.hidden.shape[0], max(edges, 1), seen.table_dtype, seen.dtype)
+    bound = tolerances.head_share(size, form.hidden.shape[0], max(edges, 1), seen.table_dtype, seen.dtype, _product(seen))
     if form.origin == "solved":
         bound = bound + 1e3 * tolerances.unit(seen.dtype) * size.max()
     return _Head(expected[rows], gradient[rows].astype(np.float64), bound[rows], rows)
@@ -154,7 +154,12 @@ def _name_head(seen: Pass, head: _Head, off: Array) -> Finding:
         "where": seen.look.head_where if seen.look is not None else None,
     }
     zero = ~np.any(got[bad], axis=1)
+    if seen.look is not None and seen.look.cut_products and not zero.all():
+        facts["where"] = seen.look.cut_products[0]
+        return failed("missing-rows" if zero.any() else "detached-projection", "a part of the projection reads the table outside the graph", **facts)
     if zero.all():
+        if seen.along is not None and _agrees(seen):
+            return failed("missing-rows", "rows that no lookup read get no gradient; the rows that were read get both shares", **facts)
         if bad.all() or bad.sum() >= 0.98 * bad.size:
             return failed("detached-projection", "rows that no lookup read get no gradient: the projection gives the table none", **facts)
         return failed("missing-rows", f"{int(bad.sum())} of {bad.size} rows get no share from the projection", **facts)
@@ -177,6 +182,13 @@ def _name_head(seen: Pass, head: _Head, off: Array) -> Finding:
     return failed("wrong-gradient", "rows that no lookup read have another gradient than the projection's share", **facts)
 
 
+def _agrees(seen: Pass) -> bool:
+    """Whether the gradient agrees with a difference along the projection's own share on the rows that were read."""
+    assert seen.along is not None and seen.gradient is not None and seen.gradient.table is not None
+    claim = float((seen.gradient.table[seen.along.rows] * seen.along.direction).sum())
+    return any(abs(q - claim) <= 0.02 * abs(q) for q in seen.along.quotients)
+
+
 def _clamped(got: Array, expected: Array, bound: Array) -> bool:
     limit = float(np.abs(got).max())
     return bool((np.abs(got - np.clip(expected, -limit, limit)) <= bound + 1e-3 * limit).all())
@@ -196,6 +208,10 @@ def lookup_share(case: Case) -> Finding:
     for seen, form in _graded(case):
         assert seen.gradient is not None
         if seen.gradient.table is None or not form.found:
+            continue
+        head = _head_rows(seen, form)
+        if head is not None and (np.abs(head.seen - head.expected) > head.bound).any():
+            inconclusive = "the projection's share is wrong, so what is left of the gradient is not the lookup's"
             continue
         padding = _padding(case, seen, form)
         if padding is not None:
@@ -221,8 +237,12 @@ def _rows_share(seen: Pass, form: Explained, rows: Array) -> tuple[Array, Array]
         inside = rows < form.columns
         share[inside] -= share_of_head(form, projected(seen), seen.cotangent)[rows[inside]]
         size[inside] = share_of_head(form, projected(seen), seen.cotangent, absolute=True)[rows[inside]]
-    bound = tolerances.head_share(size, form.hidden.shape[0] if form.hidden is not None else 1, 2, seen.table_dtype, seen.dtype)
+    bound = tolerances.head_share(size, form.hidden.shape[0] if form.hidden is not None else 1, 2, seen.table_dtype, seen.dtype, _product(seen))
     return share, bound
+
+
+def _product(seen: Pass) -> str:
+    return seen.look.product_dtype if seen.look is not None else ""
 
 
 def _padding(case: Case, seen: Pass, form: Explained) -> Finding | None:
@@ -257,7 +277,8 @@ def _differences(case: Case, seen: Pass, form: Explained) -> list[Finding]:
 def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, first: bool) -> Finding:
     terms = (claimed * difference.direction).sum(1)
     claim = float(terms.sum())
-    dtype = "float64" if sharp else seen.dtype
+    coarse = max(seen.dtype, seen.table_dtype, _product(seen) or seen.dtype, key=tolerances.unit)
+    dtype = "float64" if sharp else coarse
     rule = tolerances.difference_sharp if sharp else tolerances.difference
     gaps, noises = [], []
     for step, quotient in zip(difference.steps, difference.quotients, strict=True):
@@ -291,6 +312,9 @@ def _name_lookup(seen: Pass, difference: Difference, claimed: Array, claim: floa
         "mode": seen.probe.mode,
         "where": seen.look.table.where if seen.look is not None else None,
     }
+    if seen.look is not None and seen.look.cut_lookups:
+        facts["where"] = seen.look.cut_lookups[0]
+        return failed("detached-lookup", "a lookup reads the table outside the graph: the rows that it reads lack its share", **facts)
     norms = np.linalg.norm(claimed, axis=1)
     tiny = norms <= 1e-4 * (norms.max() + 1e-300)
     if norms.max() <= 1e-6 * abs(quotient) or not norms.any() or size <= 1e-3 * abs(quotient):
@@ -345,6 +369,28 @@ def unread_rows(case: Case) -> Finding:
                 return failed("forced-tie", f"row {row} was not read, and its gradient is not zero: the other use gives it a share", row=row)
         return passed("rows that were not read have no gradient")
     return skipped("the lookup's own table has no gradient to look at")
+
+
+@requirement(
+    "gradient.same-route",
+    statement="Where the table is computed, both uses send their gradient on to the same parameters in the same way.",
+    formula="J_in^T c = J_out^T c for every cotangent c of the table, by parameter",
+    source="decision 7 of the contract: one set of parameters",
+)
+def same_route(case: Case) -> Finding:
+    asked = False
+    for seen, _ in _graded(case):
+        assert seen.gradient is not None
+        for name, one, other, gap in seen.gradient.routes:
+            asked = True
+            if gap <= 1e3 * tolerances.unit(seen.table_dtype) * max(one, other):
+                continue
+            if other <= 1e-6 * one:
+                return failed("detached-projection", f"the projection sends {name} no gradient, the lookup does", parameter=name)
+            if one <= 1e-6 * other:
+                return failed("detached-lookup", f"the lookup sends {name} no gradient, the projection does", parameter=name)
+            return failed("gradient-scaled", f"the two uses send {name} different gradients for one cotangent", parameter=name)
+    return passed("both uses reach the same parameters alike") if asked else skipped("the table is not computed twice from parameters")
 
 
 @requirement(

@@ -79,6 +79,8 @@ def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, str]) -> Findi
 
 
 def _one_storage(a: Region, b: Region, facts: dict[str, str]) -> Finding | None:
+    if not _overlap(a, b):
+        return failed("two-matrices", f"the two uses read two separate parts of {a.owner}", offset=[a.offset, b.offset], **facts)
     same_rows = a.strides == b.strides or 1 in (a.shape[0], b.shape[0])
     if a.offset == b.offset and same_rows and a.shape[1] == b.shape[1]:
         return None  # b may stop at fewer rows: the columns that are missing then are another requirement's
@@ -116,7 +118,10 @@ def _other_leaves(seen: Pass, table: Use, head: Use, facts: dict[str, str]) -> F
     extra = sorted(set(head.leaves) ^ set(table.leaves))
     if table.values.shape == head.values.shape:
         same = (table.values == head.values).all(1)
-        if same.any() and not same.all():
+        if same.all():
+            return failed("equal-copy", f"{', '.join(extra)} takes part in one use only, with equal values now", **facts)
+        near = np.abs(table.values - head.values).max() < 1e-3 * np.abs(table.values).max()
+        if same.any() and not near:
             return failed(
                 "partial-tie", f"{int((~same).sum())} of {same.size} rows come from {', '.join(extra)} on one use only", **facts
             )
@@ -316,6 +321,9 @@ def write_through(case: Case) -> Finding:
         before, after = writing.before[:, column], writing.after[:, column]
         moved = bool(np.any(before != after))
         if case.declared.tied and not moved:
+            others = np.flatnonzero((writing.before != writing.after).any(0))
+            if others.size:
+                return failed("wrong-rows", f"row {column} of the table was overwritten and logit {others[0]} moved, not {column}", token=int(column), moved=others.tolist()[:8])
             cause = "stale-copy" if _kept(seen) else "two-matrices"
             return failed(cause, f"row {column} of the table was overwritten and logit {column} did not move", token=int(column), mode=seen.probe.mode)
         if not case.declared.tied and moved:
