@@ -21,7 +21,7 @@ from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.protocol import Backend, Built
 
-from .huggingface_declared import declared
+from .huggingface_declared import declared, unwrapped
 from .huggingface_facts import NEVER_TIED, NOT_BY_IDS
 from .huggingface_tiny import (
     FlagRejected,
@@ -71,9 +71,11 @@ def backend() -> Backend:
 
 
 def accepts(model: object) -> bool:
-    """A model of transformers; the package is not imported to find out."""
-    loaded = sys.modules.get("transformers.modeling_utils")
-    return loaded is not None and isinstance(model, loaded.PreTrainedModel)
+    """A model of transformers, wrapped or not; the package is not imported to find out."""
+    torch, loaded = sys.modules.get("torch"), sys.modules.get("transformers.modeling_utils")
+    if torch is None or loaded is None or not isinstance(model, torch.nn.Module):
+        return False
+    return isinstance(unwrapped(model), loaded.PreTrainedModel)
 
 
 def build(name: str, *, tied: bool | None, seed: int, trust_remote_code: bool = False) -> Built:
@@ -137,8 +139,9 @@ def call(model: torch.nn.Module, ids: torch.Tensor, **more: Any) -> Any:
         ids: LongTensor of shape (B, T).
         more: further arguments, ``labels`` for one.
     """
-    parameters = inspect.signature(model.forward).parameters
-    config = getattr(model, "config", None)
+    inside = unwrapped(model)
+    parameters = inspect.signature(inside.forward).parameters
+    config = getattr(inside, "config", None)
     if "use_cache" in parameters:
         more.setdefault("use_cache", False)
     if "decoder_input_ids" in parameters and getattr(config, "is_encoder_decoder", False):
@@ -214,17 +217,17 @@ def _twin(model: Any, name: str, tied: bool) -> Callable[[], int | None]:
 
 
 def _shared_besides(tied: Any, untied: Any) -> int:
-    """Scalars that are parameters of their own in ``untied`` alone and are neither the lookup's table nor the head's."""
+    """Scalars that only ``untied`` holds twice and that are neither the lookup's table nor the head's."""
     apart = dict(untied.named_parameters(remove_duplicate=False))
-    ends = {id(end.weight) for end in (untied.get_input_embeddings(), untied.get_output_embeddings()) if end is not None}
+    ends = (untied.get_input_embeddings(), untied.get_output_embeddings())
+    tables = {id(end.weight) for end in ends if end is not None}
     groups: dict[int, dict[int, Any]] = {}
     for name, parameter in tied.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), {})[id(apart[name])] = apart[name]
     more = 0
     for group in groups.values():
-        kept = max(1, len(ends & group.keys()))
-        others = [p.numel() for key, p in group.items() if key not in ends]
-        more += sum(others[max(0, kept - len(ends & group.keys())) :])
+        others = [p.numel() for key, p in group.items() if key not in tables]
+        more += sum(others if tables & group.keys() else others[1:])
     return more
 
 

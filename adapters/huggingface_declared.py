@@ -28,9 +28,7 @@ def declared(model_or_config: Any) -> Declaration:
         by that parameter's name, the first of its names where a model is given.
     """
     model = model_or_config if callable(getattr(model_or_config, "named_parameters", None)) else None
-    inside = model
-    while inside is not None and not hasattr(inside, "config"):
-        inside = getattr(inside, "_orig_mod", getattr(inside, "module", None))
+    inside = None if model is None else unwrapped(model)
     config = model_or_config if model is None else getattr(inside, "config", None)
     if not hasattr(config, "model_type"):
         return Declaration()
@@ -55,6 +53,18 @@ def declared(model_or_config: Any) -> Declaration:
         padding_row=_padding_row(kinds, text),
         vocabulary=_read(fact.vocabulary, text) if fact.vocabulary else None,
     )
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside the wrappers that keep its forward: ``torch.compile``'s, data parallelism's, PEFT's."""
+    while True:
+        peft = getattr(model, "get_base_model", None)
+        inner = getattr(model, "_orig_mod", None) or (peft() if callable(peft) else None)
+        if inner is None and not hasattr(model, "config"):
+            inner = getattr(model, "module", None)
+        if inner is None:
+            return model
+        model = inner
 
 
 def _text_config(config: Any) -> Any:

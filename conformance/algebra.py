@@ -115,13 +115,18 @@ class _Data:
         raw = np.abs(self.products * (form.scale if form.token_scale is None else form.token_scale))
         magnitude = np.maximum(np.abs(self.logits), raw + (0 if form.bias is None else np.abs(form.bias)))
         gain = abs(form.scale) if form.token_scale is None else np.abs(form.token_scale)
-        bound = tolerances.product(self.absolutes * gain, self.width, self.product_dtype, self.dtype, magnitude, self.table_dtype)
+        bound = tolerances.product(
+            self.absolutes * gain, self.width, self.product_dtype, self.dtype, magnitude, self.table_dtype
+        )
         weight = self.weights()
-        if form.bias is not None:  # a fitted bias carries the rounding of the rows that it is the mean of
-            bound = bound + (weight * bound).sum(0) / weight.sum()
+        # A fitted number carries the rounding of the rows that it was fitted on to all others.
+        center = (weight * self.products).sum(0) / weight.sum() if form.bias is not None else 0.0
+        level = (weight * bound).sum(0) / weight.sum() if form.bias is not None else 0.0
+        slope = 0.0
         if form.token_scale is not None:
-            size = np.abs(self.products)
-            bound = bound + size * (weight * size * bound).sum(0) / ((weight * size**2).sum(0) + 1e-300)
+            size = np.abs(self.products - center)
+            slope = (weight * size * bound).sum(0) / ((weight * size**2).sum(0) + 1e-300)
+        bound = bound + level + slope * (np.abs(self.products) + np.abs(center))
         delta = self.logits - value
         if form.normalized:
             delta = delta - np.median(delta, axis=1, keepdims=True)
@@ -139,8 +144,29 @@ def projected(seen: Pass) -> Array:
         if look.head.region.storage == look.table.region.storage:
             return seen.table
         return look.head.values
-    same = set(look.head.leaves) == set(look.table.leaves)
+    same = set(look.head.leaves) == set(look.table.leaves) or scaled_as_declared(seen)
     return seen.table if same and look.head.values.shape[1] == seen.table.shape[1] else look.head.values
+
+
+def separate(seen: Pass) -> bool:
+    """Whether the projection is known to read memory of its own, of which the lookup's table holds nothing."""
+    look = seen.look
+    if look is None or look.head is None:
+        return False
+    if look.head.region is None or look.table.region is None:
+        return not set(look.head.leaves) & set(look.table.leaves)
+    return look.head.region.storage != look.table.region.storage
+
+
+def scaled_as_declared(seen: Pass) -> bool:
+    """Whether the projection's array is the table with the declared scale per token multiplied into its rows."""
+    look, name = seen.look, seen.declared.scale_parameter
+    if look is None or look.head is None or name is None or set(look.head.leaves) ^ set(look.table.leaves) != {name}:
+        return False
+    rows = min(look.head.values.shape[0], look.table.values.shape[0])
+    one, other = look.table.values[:rows].astype(np.float64), look.head.values[:rows].astype(np.float64)
+    ratio = (one * other).sum(1, keepdims=True) / ((one * one).sum(1, keepdims=True) + 1e-300)
+    return bool(np.abs(ratio * one - other).max() <= 64 * tolerances.unit(look.head.dtype) * np.abs(other).max())
 
 
 def explain(seen: Pass) -> Explained:
@@ -269,7 +295,9 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> t
         return _fit_cap(data, scale, biased, normalized)
     logits, product = data.logits, data.products
     weight = np.broadcast_to(data.weights(), logits.shape)
-    if normalized and (cap is not None or np.abs(log_sum_exp(logits)).max() > 64 * tolerances.unit(data.dtype) * 8 + 1e-3):
+    if normalized and (
+        cap is not None or np.abs(log_sum_exp(logits)).max() > 64 * tolerances.unit(data.dtype) * 8 + 1e-3
+    ):
         return None
     if cap is not None:
         ratio = logits / cap

@@ -143,7 +143,9 @@ CAUSES: dict[str, Cause] = {
 }
 
 
-def diagnose(findings: Mapping[str, Finding], levels: Mapping[str, str], declared: Declaration) -> tuple[Diagnosis, ...]:
+def diagnose(
+    findings: Mapping[str, Finding], levels: Mapping[str, str], declared: Declaration
+) -> tuple[Diagnosis, ...]:
     """Causes of what failed: failed MUSTs before failed SHOULDs, and within them in the order of the table."""
     del declared
     order = {cause: i for i, cause in enumerate(CAUSES)}

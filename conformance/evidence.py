@@ -290,7 +290,20 @@ class Case:
 _CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
-        Probe, Region, Use, Look, Gradient, Difference, Writing, Sharp, Pass, Named, Holdings, Loss, Case, Declaration,
+        Probe,
+        Region,
+        Use,
+        Look,
+        Gradient,
+        Difference,
+        Writing,
+        Sharp,
+        Pass,
+        Named,
+        Holdings,
+        Loss,
+        Case,
+        Declaration,
     )  # fmt: skip
 }
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from . import algebra, probe as probes, tolerances
+from . import algebra, tolerances
+from . import probe as probes
 from .declaration import Declaration
 from .errors import NotJudged
-from .evidence import Array, Case, Difference, Gradient, Loss, Look, Pass, Probe, Sharp, Writing
+from .evidence import Array, Case, Difference, Gradient, Look, Loss, Pass, Probe, Sharp, Writing
 from .probe import Room
 
 STEPS = (1e-2, 1e-3, 1e-4)
@@ -99,7 +100,9 @@ def settle(subject: Any, declared: Declaration, known: Room, seed: int) -> tuple
         first = probes.seeded(known, seed)
         look = subject.look(first)
     if look is None:
-        raise NotJudged("no table was found: no lookup reads rows by the token ids, and no written row moves the logits as one")
+        raise NotJudged(
+            "no table was found: no lookup reads rows by the token ids, and no written row moves the logits as one"
+        )
     rows, width = look.table.values.shape
     if known.tokens != rows and known.tokens == width and look.head is None:
         raise NotJudged(
@@ -198,11 +201,16 @@ def _injected(subject: Any, seen: Pass) -> Pass:
     # One position at a time tells little: a bias or a scale per token needs a few rows.
     blocks += [np.asarray(quantize(rng.standard_normal(shape) * spread)) for _ in range(max(0, 8 // shape[0] - 1))]
     answers = [subject.inject(seen.probe, block) for block in blocks]
-    if any(a is None or a.shape[0] != shape[0] or not np.isfinite(a[:, : seen.table.shape[0]]).any(1).all() for a in answers):
+    if any(
+        a is None or a.shape[0] != shape[0] or not np.isfinite(a[:, : seen.table.shape[0]]).any(1).all()
+        for a in answers
+    ):
         return seen
     chosen, logits = np.concatenate(blocks), np.concatenate(answers)
     # Rows must come back in the order in which they were put in; where positions are turned, only equal ones are kept.
-    plain = algebra.aligned(seen.look.hidden.astype(np.float64), algebra.projected(seen), seen.logits[:, : seen.table.shape[0]])
+    plain = algebra.aligned(
+        seen.look.hidden.astype(np.float64), algebra.projected(seen), seen.logits[:, : seen.table.shape[0]]
+    )
     if plain is None or not np.array_equal(plain, seen.look.hidden.astype(np.float64)):
         return seen
     return _keep(seen, injected=(chosen, logits))
@@ -224,21 +232,15 @@ def _directions(seen: Pass, share: Array, head: Array, rows: Array) -> Iterator[
 
 def _shares(seen: Pass, gradient: Array, form: algebra.Explained, table: Array) -> tuple[Array, Array, Array]:
     """The rows that a lookup read, the lookup's claimed share on them, and the projection's."""
-    rows = np.asarray([r for r in seen.lookup_rows if r < table.shape[0] and r not in seen.declared.padding_rows], dtype=np.int64)
-    tied = _shares_memory(seen)
+    rows = np.asarray(
+        [r for r in seen.lookup_rows if r < table.shape[0] and r not in seen.declared.padding_rows], dtype=np.int64
+    )
     head = np.zeros((rows.size, table.shape[1]))
-    if tied:
+    if not algebra.separate(seen):
         inside = rows < form.columns
         part = algebra.share_of_head(form, algebra.projected(seen), seen.cotangent)
         head[inside] = part[rows[inside]]
     return rows, gradient[rows].astype(np.float64) - head, head
-
-
-def _shares_memory(seen: Pass) -> bool:
-    look = seen.look
-    if look is None or look.head is None or look.head.region is None or look.table.region is None:
-        return True if look is None or look.head is None else set(look.head.leaves) == set(look.table.leaves)
-    return look.head.region.storage == look.table.region.storage
 
 
 def _quotients(
@@ -306,7 +308,13 @@ def _sharp(subject: Any, seen: Pass) -> Pass:
             if dtype != "float64" or gradient.table is None or look is None or logits.shape != seen.logits.shape:
                 return seen
             twin = dataclasses.replace(
-                seen, logits=logits, dtype=dtype, table=look.table.values, table_dtype="float64", look=look, injected=None
+                seen,
+                logits=logits,
+                dtype=dtype,
+                table=look.table.values,
+                table_dtype="float64",
+                look=look,
+                injected=None,
             )
             if not twin.explained.found:
                 return seen
@@ -385,7 +393,9 @@ def loss_evidence(subject: Any, seen: Pass) -> Loss | None:
     limit = min(seen.table.shape[0], seen.logits.shape[1])
     unseen = np.unique(np.concatenate([probes.unread(seen.probe, seen.lookup_rows, limit, 32), targets.ravel()]))
     unseen = np.setdiff1d(unseen, seen.lookup_rows)
-    read = np.asarray([r for r in seen.lookup_rows if r not in seen.declared.padding_rows and r < limit], dtype=np.int64)
+    read = np.asarray(
+        [r for r in seen.lookup_rows if r not in seen.declared.padding_rows and r < limit], dtype=np.int64
+    )
     pairs = []
     for rows in (unseen, read):
         claimed = gradient[rows].astype(np.float64)
@@ -398,7 +408,9 @@ def loss_evidence(subject: Any, seen: Pass) -> Loss | None:
     return Loss(pairs[0], pairs[1], np.array(gradient) if gradient.size < 1 << 22 else gradient)
 
 
-def _loss_quotients(subject: Any, seen: Pass, ids: Array, targets: Array, rows: Array, direction: Array) -> Difference | None:
+def _loss_quotients(
+    subject: Any, seen: Pass, ids: Array, targets: Array, rows: Array, direction: Array
+) -> Difference | None:
     if rows.size == 0:
         return None
     spread = float(np.std(seen.table[rows])) or 1.0
@@ -433,11 +445,9 @@ def gather(subject: Any, declared: Declaration, probe: Probe, profile: str) -> C
     writing = write_rows(subject, first, "head")
     through = None
     look = first.look
-    if look is not None and look.head is not None and look.head.region is not None and not _shares_memory(first):
+    if algebra.separate(first) or look is None or look.head is None or look.head.region is None:
         through = write_rows(subject, first, "table")
-    elif look is None or look.head is None or look.head.region is None:
-        through = write_rows(subject, first, "table")
-        writing = through if look is None or look.head is None or _shares_memory(first) else writing
+        writing = writing if algebra.separate(first) else through
     else:
         through = writing
     gradient = first.gradient
@@ -466,8 +476,7 @@ def gather_more(subject: Any, declared: Declaration, probe: Probe) -> Case:
     """The evidence of a further example: one mode, no differences in float64."""
     seen = one_pass(subject, probe, declared, deep=False, sharp=False)
     writing = write_rows(subject, seen, "head")
-    separate = seen.look is not None and seen.look.head is not None and not _shares_memory(seen)
-    through = write_rows(subject, seen, "table") if separate else writing
+    through = write_rows(subject, seen, "table") if algebra.separate(seen) else writing
     missing = {name: reason for name, reason in REASONS.items() if not has(subject, name)} | subject.missing
     return Case(declared, (_keep(seen, writing=writing, through=through),), (), None, None, True, missing)
 

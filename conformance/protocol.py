@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 from .declaration import Declaration
-from .evidence import Array, Gradient, Holdings, Look, Probe
+from .evidence import Array
 
 
 @runtime_checkable
@@ -44,7 +44,9 @@ class Subject(Protocol):
 
     def __enter__(self) -> Any: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def logits(self, ids: Array, train: bool = False, reseed: bool = True) -> Array:
         """Logits (N, C). ``reseed`` fixes the generators first. Raises NotJudged where there are none."""
@@ -115,7 +117,15 @@ class Adapter(Protocol):
         ...
 
     def subject_of(
-        self, built: Built, declared: Declaration, *, name: str, seed: int, device: str | None, dtype: str | None, optimizer: Any
+        self,
+        built: Built,
+        declared: Declaration,
+        *,
+        name: str,
+        seed: int,
+        device: str | None,
+        dtype: str | None,
+        optimizer: Any,
     ) -> Subject:
         """The subject that answers for a built model."""
         ...

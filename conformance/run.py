@@ -354,7 +354,9 @@ def _failing(
 
 def _with_ids(finding: Finding, drawn: Any) -> Finding:
     example = {**(finding.counterexample or {}), "ids": probes.as_lists(drawn.ids), "mode": drawn.mode}
-    return dataclasses.replace(finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})"[:600])
+    return dataclasses.replace(
+        finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})"[:600]
+    )
 
 
 def _report(
@@ -377,7 +379,9 @@ def _report(
         else:
             finding, seconds = findings[item.id]
             example = _plain(finding.counterexample)
-            results.append(Result(item.id, finding.level or item.level, finding.verdict, finding.message, example, seconds))
+            results.append(
+                Result(item.id, finding.level or item.level, finding.verdict, finding.message, example, seconds)
+            )
     failing = [r for r in results if r.verdict == "fail" and (r.level == "MUST" or options.strict)]
     errors = [r for r in results if r.verdict == "error"]
     if not any(r.verdict in ("pass", "fail", "error") for r in results):

@@ -62,7 +62,6 @@ def subject_of(
 
 def _check_device(device: str) -> None:
     import torch
-
     from tiecheck.conformance.errors import NotJudged
 
     kind, _, index = device.partition(":")

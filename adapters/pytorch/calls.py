@@ -6,13 +6,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
-
 from tiecheck.conformance.errors import NotJudged
+from torch import Tensor, nn
 
 ID_NAMES = ("input_ids", "ids", "idx", "tokens")
 TARGET_NAMES = ("labels", "targets", "target", "y")
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

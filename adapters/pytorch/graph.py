@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from tiecheck.conformance.evidence import Array
+from torch import Tensor, nn
 
 from .seen import to_numpy
 from .trace import key_of
@@ -58,7 +57,9 @@ def walk(result: Tensor) -> Graph:
     return Graph(counts, list(leaves.values()))
 
 
-def backward(result: Tensor, cotangent: Tensor | None, leaves: list[Tensor], module: nn.Module, keep: bool = False) -> None:
+def backward(
+    result: Tensor, cotangent: Tensor | None, leaves: list[Tensor], module: nn.Module, keep: bool = False
+) -> None:
     """``result.backward(cotangent)`` into the table's leaves alone; whole where re-entrant checkpoints refuse that."""
     if not keep:
         clear(leaves, module)

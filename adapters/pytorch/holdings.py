@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-
 from tiecheck.conformance.evidence import Holdings, Named, Probe
+from torch import Tensor, nn
 
 from . import graph
 from .calls import parameters_of

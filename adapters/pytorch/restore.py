@@ -41,7 +41,9 @@ class Snapshot:
                 tensor.grad = None
         self._globals = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled())
         self._random = (random.getstate(), np.random.get_state(), torch.get_rng_state())
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+        self._cuda = (
+            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+        )
         return self
 
     def save(self, tensor: Tensor) -> None:
@@ -57,7 +59,9 @@ class Snapshot:
             if own.device.type != "meta" and own.untyped_storage()._cdata == pointer:
                 self.save(own)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         torch.set_default_dtype(self._globals[0])
         torch.set_num_threads(self._globals[1])
         torch.set_grad_enabled(self._globals[2])

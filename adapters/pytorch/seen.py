@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from tiecheck.conformance.evidence import Array, Region, Use
+from torch import Tensor
 
 from .trace import Lookup, Product, Trace, Watch, key_of, narrower
 
@@ -96,7 +95,11 @@ def same_values(one: Tensor, other: Tensor) -> bool:
     """Bit for bit after widening; row chunks keep the memory small."""
     if one.shape != other.shape:
         return False
-    if key_of(one) == key_of(other) and one.stride() == other.stride() and one.storage_offset() == other.storage_offset():
+    if (
+        key_of(one) == key_of(other)
+        and one.stride() == other.stride()
+        and one.storage_offset() == other.storage_offset()
+    ):
         return True
     double = torch.float64 in (one.dtype, other.dtype)
     for start in range(0, one.shape[0], _CHUNK):

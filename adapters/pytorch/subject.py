@@ -6,23 +6,22 @@ import contextlib
 import dataclasses
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Use
+from torch import Tensor, nn
 
 from . import graph, holdings
 from .calls import call, find_logits, find_loss, positions, target_keyword
 from .restore import Snapshot, named_tensors
 from .seen import Group, Head, Reader, dtype_name, find_head, group_lookups, rounded, to_numpy
-from .trace import Inject, Watch, key_of
+from .trace import Inject, Lookup, Product, Trace, Watch, key_of
 
 Caller = Callable[[nn.Module, Tensor], Any]
 Draw = Callable[[tuple[int, ...]], Array]
@@ -87,7 +86,9 @@ class TorchSubject:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._last_graph = None
         self._table = self._head = None
         self._stack.close()
@@ -238,15 +239,20 @@ class TorchSubject:
         read = [group.rows] + [
             _rows_within(k.array, to_numpy(k.rows), self._table)
             for k in watch.lookups
-            if key_of(k.array) == key_of(self._table) or (view is None and k.trace.leaves == group.first.trace.leaves)
+            if _overlap(k.array, self._table) or (view is None and k.trace.leaves == group.first.trace.leaves)
         ]
+        if self._dense(watch, head):
+            read.append(np.arange(table.values.shape[0]))
         others = {
             reader.owner(k.array)[0]: None
             for k in watch.lookups
             if key_of(k.array) in watch.leaf and key_of(k.array) != key_of(self._table)
         }
         last = watch.trace(logits)
-        factors = (*last.factors, *((*head.first.hidden_trace.factors, *head.trace.factors) if head is not None else ()))
+        factors = (
+            *last.factors,
+            *((*head.first.hidden_trace.factors, *head.trace.factors) if head is not None else ()),
+        )
         hidden = None
         if head is not None and head.hidden is not None:
             hidden = to_numpy(head.hidden)
@@ -266,11 +272,17 @@ class TorchSubject:
             written=tuple(sorted(written, key=lambda n: n != (table.region.owner if table.region else ""))),
             others=tuple(others),
             padding_seen=padding,
-            cut_lookups=tuple(dict.fromkeys(k.where for k in group.lookups if not k.graded)),
-            cut_products=tuple(dict.fromkeys(watch.products[i].where for i in self._products if not watch.products[i].graded)),
+            cut_lookups=_cut(group.lookups),
+            cut_products=_cut([watch.products[i] for i in self._products]),
             head_where=head.first.where if head is not None else "",
             trail=last.trail,
         )
+
+    def _dense(self, watch: Watch, head: Head | None) -> bool:
+        """Whether another product of the table's memory flows into h: a third use that reads every row."""
+        if head is None or self._table is None:
+            return False
+        return any(_overlap(watch.products[i].array, self._table) for i in head.first.hidden_trace.past)
 
     def _look_by_writing(self, probe: Probe, reader: Reader, watch: Watch, logits: Tensor, flat: Tensor) -> Look | None:
         """No lookup was seen: the table is the array where a row of the input moves many logits, and another only its own."""
@@ -542,12 +554,28 @@ class TorchSubject:
         return {"device": self.device, "dtype": self.dtype}
 
 
+def _cut(uses: Sequence[Lookup | Product]) -> tuple[str, ...]:
+    """Where some of several uses lie outside the graph. All of them say nothing: inside an autograd function none is in it."""
+    cut = [use.where for use in uses if not use.graded]
+    return tuple(dict.fromkeys(cut)) if len(cut) < len(uses) else ()
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two windows on one memory meet."""
+    if key_of(one) != key_of(other):
+        return False
+    ends = [
+        t.storage_offset() + sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True)) for t in (one, other)
+    ]
+    return one.storage_offset() <= ends[1] and other.storage_offset() <= ends[0]
+
+
 def _rows_within(array: Tensor, rows: Array, table: Tensor) -> Array:
     """Row numbers of ``array`` as rows of ``table``, where both are windows on the same rows."""
-    if key_of(array) != key_of(table) or array.stride() != table.stride() or not table.stride(0):
-        return rows
-    shift, rest = divmod(array.storage_offset() - table.storage_offset(), table.stride(0))
-    return rows + shift if rest == 0 else rows
+    if key_of(array) == key_of(table) and array.stride() == table.stride() and table.stride(0):
+        shift, rest = divmod(array.storage_offset() - table.storage_offset(), table.stride(0))
+        rows = rows + shift if rest == 0 else rows
+    return np.asarray(rows[(rows >= 0) & (rows < table.shape[0])])
 
 
 @contextlib.contextmanager
@@ -572,9 +600,5 @@ def _line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
-def _pretend(matrix: Tensor, trace: Any) -> Any:
-    from .trace import Lookup
-
+def _pretend(matrix: Tensor, trace: Trace) -> Lookup:
     return Lookup(matrix, matrix, torch.zeros(0, dtype=torch.long), trace, True, "", False, True)
-
-

@@ -24,7 +24,17 @@ PRODUCTS = {
     "mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "addbmm": (1, 2), "mv": (0, 1), "addmv": (1, 2),
     "dot": (0, 1), "linear": (0, 1), "convolution": (0, 1), "mul": (0, 1), "_addmm_activation": (1, 2),
 }  # fmt: skip
-COPIES = {"clone", "_to_copy", "contiguous", "copy_", "to", "_unsafe_view", "_reshape_copy", "native_dropout", "lift_fresh"}
+COPIES = {
+    "clone",
+    "_to_copy",
+    "contiguous",
+    "copy_",
+    "to",
+    "_unsafe_view",
+    "_reshape_copy",
+    "native_dropout",
+    "lift_fresh",
+}
 SCALINGS = {"mul", "mul_", "div", "div_", "neg", "neg_"}
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
@@ -36,7 +46,7 @@ class Trace:
     """Where the values of one storage come from.
 
     leaves: storages that existed before the pass; ids: depends on the token ids; lookup, scale: it is that lookup's
-    output times a number and nothing else; products: projections that flowed into it; factors: numbers multiplied on it
+    output times a number and nothing else; products: the last products that flowed into it; past: all of them; factors: numbers multiplied on it
     since the last operation of the network; origin: the leaf array that it copies; narrow: the narrower dtype that a lookup's output was cast to; trail: the operations
     on the logits.
     """
@@ -46,6 +56,7 @@ class Trace:
     lookup: int | None = None
     scale: float = 1.0
     products: frozenset[int] = frozenset()
+    past: frozenset[int] = frozenset()
     factors: tuple[float, ...] = ()
     origin: Tensor | None = None
     narrow: torch.dtype | None = None
@@ -183,9 +194,7 @@ class Watch(TorchDispatchMode):
             if special is not None:
                 if old is None:
                     self._hold(tensor, special)
-            elif old is None:
-                self._hold(tensor, merged)
-            elif name.endswith("_") and key_of(tensor) not in self.leaf:
+            elif old is None or (name.endswith("_") and key_of(tensor) not in self.leaf):
                 self._hold(tensor, merged)
         return out
 
@@ -194,7 +203,8 @@ class Watch(TorchDispatchMode):
         leaves = frozenset().union(*(t.leaves for t in before))
         ids = any(t.ids for t in before)
         if self._current is not None:
-            return Trace(leaves, ids, products=frozenset([self._current]), trail=(name,))
+            past = frozenset([self._current]).union(*(t.past for t in before))
+            return Trace(leaves, ids, products=frozenset([self._current]), past=past, trail=(name,))
         factor = self._factor(name, args)
         main = max(before, key=lambda t: (t.ids, len(t.leaves)), default=Trace())
         if factor is not None:
@@ -217,10 +227,14 @@ class Watch(TorchDispatchMode):
             same = all((t.scale, self._same_array(t, carried[0])) == (carried[0].scale, True) for t in carried)
             if same:
                 return replace(carried[0], leaves=leaves, ids=ids, origin=None)
-        products = frozenset() if name in PRODUCTS and name != "mul" else frozenset().union(*(t.products for t in before))
+        products = (
+            frozenset() if name in PRODUCTS and name != "mul" else frozenset().union(*(t.products for t in before))
+        )
         factors = next((t.factors for t in before if t.products), ()) if products else ()
         trail = next((t.trail for t in before if t.products), ()) if products else ()
-        return Trace(leaves, ids, products=products, factors=factors, trail=(*trail, name)[-12:] if products else ())
+        past = frozenset().union(*(t.past for t in before))
+        trail = (*trail, name)[-12:] if products else ()
+        return Trace(leaves, ids, products=products, past=past, factors=factors, trail=trail)
 
     def _consumed(self, inputs: list[Tensor], before: list[Trace]) -> None:
         """An operation of the network takes a lookup's output: it stands for what the lookup gives."""
@@ -303,7 +317,12 @@ class Watch(TorchDispatchMode):
 
     def _row(self, source: Tensor, dim: int, row: int, output: Tensor) -> Trace | None:
         """A Python loop over ``W[int(i)]``: the rows are views, so they are told by their offset, not their storage."""
-        if not source.is_floating_point() or source.dim() != 2 or not self.trace(source).leaves or self.trace(source).ids:
+        if (
+            not source.is_floating_point()
+            or source.dim() != 2
+            or not self.trace(source).leaves
+            or self.trace(source).ids
+        ):
             return None
         key = (key_of(source), source.storage_offset(), dim, *source.shape, *source.stride())
         row = row % source.shape[dim]

@@ -23,7 +23,9 @@ def closed_form(case: Case) -> Finding:
     if seen != declared:
         size = case.first.table.size
         hint = f", V x D = {size} too many" if seen - declared == size else ""
-        return failed("miscounted", f"{seen} trainable scalars, declared {declared}{hint}", expected=declared, seen=seen)
+        return failed(
+            "miscounted", f"{seen} trainable scalars, declared {declared}{hint}", expected=declared, seen=seen
+        )
     return passed(f"{seen} trainable scalars, as declared")
 
 
@@ -66,14 +68,24 @@ def enumerated_once(case: Case) -> Finding:
         asked.append(name)
         for parameter, times in listing:
             if times > 1:
-                return failed("listed-twice", f"{name} lists {parameter} {times} times", enumeration=name, parameter=parameter, times=times)
+                return failed(
+                    "listed-twice",
+                    f"{name} lists {parameter} {times} times",
+                    enumeration=name,
+                    parameter=parameter,
+                    times=times,
+                )
         # Of several names over one memory one listing is enough: that they are several is storage.one-parameter's.
         missing = [parameter for parameter, times in listing if times == 0]
         if len(missing) == len(listing) or (missing and not _one_memory(case, [p for p, _ in listing])):
-            return failed("not-listed", f"{name} does not list {', '.join(missing)}", enumeration=name, parameter=missing[0])
+            return failed(
+                "not-listed", f"{name} does not list {', '.join(missing)}", enumeration=name, parameter=missing[0]
+            )
     if not asked:
         return skipped("the table has no trainable parameter to list")
-    refused = "".join(f"; {name} was not asked: {why}" for name, why in holdings.refused.items() if name == "configure_optimizers")
+    refused = "".join(
+        f"; {name} was not asked: {why}" for name, why in holdings.refused.items() if name == "configure_optimizers"
+    )
     return passed(f"listed once by {', '.join(asked)}{refused}")
 
 
@@ -93,7 +105,9 @@ def _one_memory(case: Case, names: list[str]) -> bool:
 def own_count(case: Case) -> Finding:
     holdings = case.holdings
     if holdings is None or not holdings.own_counts:
-        refused = "; ".join(f"{n}: {w}" for n, w in (holdings.refused if holdings else {}).items() if n != "configure_optimizers")
+        refused = "; ".join(
+            f"{n}: {w}" for n, w in (holdings.refused if holdings else {}).items() if n != "configure_optimizers"
+        )
         return skipped(refused or "the model has no count of its own")
     size = case.first.table.size
     for name, number in holdings.own_counts.items():
@@ -101,8 +115,15 @@ def own_count(case: Case) -> Finding:
             continue
         honest = min(holdings.explained_counts, key=lambda n: abs(n - number))
         off = next((k for k in (1, -1, 2, -2) if number - k * size in holdings.explained_counts), None)
-        hint = "" if off is None else f": the table is counted {1 + off} times" if off > 0 else ": the table is left out"
-        return failed("miscounted", f"{name}() says {number}, but there are {honest} distinct scalars{hint}", seen=number, expected=honest)
+        hint = (
+            "" if off is None else f": the table is counted {1 + off} times" if off > 0 else ": the table is left out"
+        )
+        return failed(
+            "miscounted",
+            f"{name}() says {number}, but there are {honest} distinct scalars{hint}",
+            seen=number,
+            expected=honest,
+        )
     return passed(", ".join(f"{n}() = {c}" for n, c in holdings.own_counts.items()))
 
 
@@ -121,5 +142,10 @@ def no_dead_table(case: Case) -> Finding:
     dead = case.holdings.dead
     if dead:
         names = ", ".join(dead)
-        return failed("miscounted", f"{names} has the table's shape and is trained and saved, but nothing depends on it", level, names=list(dead))  # type: ignore[arg-type]
+        return failed(
+            "miscounted",
+            f"{names} has the table's shape and is trained and saved, but nothing depends on it",
+            level,
+            names=list(dead),
+        )  # type: ignore[arg-type]
     return passed("nothing of the table's shape lies unused")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import tolerances
-from ..algebra import ROWS, Explained, projected, share_of_head
+from ..algebra import ROWS, Explained, projected, separate, share_of_head
 from ..evidence import Array, Case, Difference, Pass
 from ..requirement import Finding, failed, passed, requirement, skipped
 
@@ -30,7 +30,9 @@ def _graded(case: Case) -> list[tuple[Pass, Explained]]:
 def _not_asked(case: Case) -> Finding:
     if case.declared.frozen:
         return skipped("the table is declared frozen")
-    return skipped(case.why("gradient", "no map from h to the logits was found to compare with (see projection.linear)"))
+    return skipped(
+        case.why("gradient", "no map from h to the logits was found to compare with (see projection.linear)")
+    )
 
 
 def _frozen(case: Case) -> bool:
@@ -52,15 +54,23 @@ def trainable(case: Case) -> Finding:
     look = case.first.look
     if look is None or look.table.region is None:
         return skipped("the table is computed, or its memory is not known")
-    uses = [("lookup", look.table)] + ([("projection", look.head)] if look.head is not None and not case.declared.tied else [])
+    uses = [("lookup", look.table)] + (
+        [("projection", look.head)] if look.head is not None and not case.declared.tied else []
+    )
     for name, use in uses:
         if use.region is None:
             continue
         owned = use.region.kind == "parameter" or use.region.trainable or not _copies_parameter(case)
         if case.declared.frozen and use.region.trainable:
-            return failed("declared-but-absent", f"the table is declared frozen, but {use.region.owner} requires gradients")
+            return failed(
+                "declared-but-absent", f"the table is declared frozen, but {use.region.owner} requires gradients"
+            )
         if not case.declared.frozen and not use.region.trainable and owned:
-            return failed("undeclared-frozen", f"{use.region.owner}, which the {name} reads, is not trained: it requires no gradient", owner=use.region.owner)
+            return failed(
+                "undeclared-frozen",
+                f"{use.region.owner}, which the {name} reads, is not trained: it requires no gradient",
+                owner=use.region.owner,
+            )
     return passed("frozen, as declared" if case.declared.frozen else "it requires gradients")
 
 
@@ -87,13 +97,12 @@ def _head_rows(seen: Pass, form: Explained) -> _Head | None:
     assert seen.gradient is not None
     table = projected(seen)
     gradient = seen.gradient.table
-    separate = _separate(seen)
-    if separate:
+    if separate(seen):
         gradient = seen.gradient.head if not seen.declared.tied or seen.gradient.head is not None else gradient
     if gradient is None or not form.found or form.hidden is None:
         return None
     read = np.zeros(form.columns, dtype=bool)
-    if not separate:
+    if not separate(seen):
         inside = seen.lookup_rows[seen.lookup_rows < form.columns]
         read[inside] = True
     rows = np.flatnonzero(~read)
@@ -102,17 +111,12 @@ def _head_rows(seen: Pass, form: Explained) -> _Head | None:
     expected = share_of_head(form, table, seen.cotangent)
     size = share_of_head(form, table, seen.cotangent, absolute=True)
     edges = max(seen.gradient.edges, default=1)
-    bound = tolerances.head_share(size, form.hidden.shape[0], max(edges, 1), seen.table_dtype, seen.dtype, _product(seen))
+    bound = tolerances.head_share(
+        size, form.hidden.shape[0], max(edges, 1), seen.table_dtype, seen.dtype, _product(seen)
+    )
     if form.origin == "solved":
         bound = bound + 1e3 * tolerances.unit(seen.dtype) * size.max()
     return _Head(expected[rows], gradient[rows].astype(np.float64), bound[rows], rows)
-
-
-def _separate(seen: Pass) -> bool:
-    look = seen.look
-    if look is None or look.head is None or look.head.region is None or look.table.region is None:
-        return False
-    return look.head.region.storage != look.table.region.storage
 
 
 @requirement(
@@ -156,30 +160,54 @@ def _name_head(seen: Pass, head: _Head, off: Array) -> Finding:
     zero = ~np.any(got[bad], axis=1)
     if seen.look is not None and seen.look.cut_products and not zero.all():
         facts["where"] = seen.look.cut_products[0]
-        return failed("missing-rows" if zero.any() else "detached-projection", "a part of the projection reads the table outside the graph", **facts)
+        return failed(
+            "missing-rows" if zero.any() else "detached-projection",
+            "a part of the projection reads the table outside the graph",
+            **facts,
+        )
     if zero.all():
         if seen.along is not None and _agrees(seen):
-            return failed("missing-rows", "rows that no lookup read get no gradient; the rows that were read get both shares", **facts)
+            return failed(
+                "missing-rows",
+                "rows that no lookup read get no gradient; the rows that were read get both shares",
+                **facts,
+            )
         if bad.all() or bad.sum() >= 0.98 * bad.size:
-            return failed("detached-projection", "rows that no lookup read get no gradient: the projection gives the table none", **facts)
+            return failed(
+                "detached-projection",
+                "rows that no lookup read get no gradient: the projection gives the table none",
+                **facts,
+            )
         return failed("missing-rows", f"{int(bad.sum())} of {bad.size} rows get no share from the projection", **facts)
     ratio = float((got * expected).sum() / ((expected * expected).sum() + 1e-300))
     slack = 64 * max(tolerances.unit(seen.table_dtype), tolerances.unit(seen.dtype), 1e-6)
     if np.abs(got - ratio * expected).max() <= slack * np.abs(expected).max() + bound.max() and ratio != 0:
-        return failed("gradient-scaled", f"the projection's share is {ratio:.6g} times what it should be", factor=ratio, **facts)
+        return failed(
+            "gradient-scaled", f"the projection's share is {ratio:.6g} times what it should be", factor=ratio, **facts
+        )
     per = (got[bad] * expected[bad]).sum(1) / ((expected[bad] ** 2).sum(1) + 1e-300)
-    fits = np.abs(got[bad] - per[:, None] * expected[bad]).max(1) <= slack * np.abs(expected[bad]).max(1) + bound[bad].max(1)
+    fits = np.abs(got[bad] - per[:, None] * expected[bad]).max(1) <= slack * np.abs(expected[bad]).max(1) + bound[
+        bad
+    ].max(1)
     if fits.all():
         if zero.any():
-            return failed("missing-rows", f"{int(zero.sum())} of {bad.size} rows get no share from the projection", **facts)
-        return failed("gradient-scaled", f"the projection's share of {int(bad.sum())} rows is scaled, row {facts['token']} by {per[0]:.4g}", **facts)
+            return failed(
+                "missing-rows", f"{int(zero.sum())} of {bad.size} rows get no share from the projection", **facts
+            )
+        return failed(
+            "gradient-scaled",
+            f"the projection's share of {int(bad.sum())} rows is scaled, row {facts['token']} by {per[0]:.4g}",
+            **facts,
+        )
     clamped = np.abs(got).max() < 0.999 * np.abs(expected).max() and _clamped(got, expected, bound)
     if clamped:
         return failed("gradient-scaled", "the gradient is clamped", **facts)
     masked = (np.abs(got - expected) <= bound) | (got == 0)
     if masked.all():
         return failed("gradient-scaled", "some entries of the projection's share are masked out", **facts)
-    return failed("wrong-gradient", "rows that no lookup read have another gradient than the projection's share", **facts)
+    return failed(
+        "wrong-gradient", "rows that no lookup read have another gradient than the projection's share", **facts
+    )
 
 
 def _agrees(seen: Pass) -> bool:
@@ -233,11 +261,13 @@ def _rows_share(seen: Pass, form: Explained, rows: Array) -> tuple[Array, Array]
     assert seen.gradient is not None and seen.gradient.table is not None
     share = seen.gradient.table[rows].astype(np.float64)
     size = np.zeros_like(share)
-    if not _separate(seen):
+    if not separate(seen):
         inside = rows < form.columns
         share[inside] -= share_of_head(form, projected(seen), seen.cotangent)[rows[inside]]
         size[inside] = share_of_head(form, projected(seen), seen.cotangent, absolute=True)[rows[inside]]
-    bound = tolerances.head_share(size, form.hidden.shape[0] if form.hidden is not None else 1, 2, seen.table_dtype, seen.dtype, _product(seen))
+    bound = tolerances.head_share(
+        size, form.hidden.shape[0] if form.hidden is not None else 1, 2, seen.table_dtype, seen.dtype, _product(seen)
+    )
     return share, bound
 
 
@@ -247,13 +277,19 @@ def _product(seen: Pass) -> str:
 
 def _padding(case: Case, seen: Pass, form: Explained) -> Finding | None:
     """A declared padding row must really be masked."""
-    rows = np.asarray([r for r in case.declared.padding_rows if r in seen.lookup_rows and r < seen.table.shape[0]], dtype=np.int64)
+    rows = np.asarray(
+        [r for r in case.declared.padding_rows if r in seen.lookup_rows and r < seen.table.shape[0]], dtype=np.int64
+    )
     if rows.size == 0:
         return None
     share, bound = _rows_share(seen, form, rows)
     for i, row in enumerate(rows):
         if (np.abs(share[i]) > 4 * bound[i] + 1e-12).any():
-            return failed("declared-but-absent", f"row {row} is declared a padding row, but it gets the lookup's share of the gradient", row=int(row))
+            return failed(
+                "declared-but-absent",
+                f"row {row} is declared a padding row, but it gets the lookup's share of the gradient",
+                row=int(row),
+            )
     return None
 
 
@@ -304,7 +340,9 @@ def _finite(logits: Array) -> Array:
     return np.where(np.isfinite(logits), logits, 0.0)
 
 
-def _name_lookup(seen: Pass, difference: Difference, claimed: Array, claim: float, quotient: float, size: float, first: bool) -> Finding:
+def _name_lookup(
+    seen: Pass, difference: Difference, claimed: Array, claim: float, quotient: float, size: float, first: bool
+) -> Finding:
     facts = {
         "expected": quotient,
         "seen": claim,
@@ -314,36 +352,65 @@ def _name_lookup(seen: Pass, difference: Difference, claimed: Array, claim: floa
     }
     if seen.look is not None and seen.look.cut_lookups:
         facts["where"] = seen.look.cut_lookups[0]
-        return failed("detached-lookup", "a lookup reads the table outside the graph: the rows that it reads lack its share", **facts)
+        return failed(
+            "detached-lookup",
+            "a lookup reads the table outside the graph: the rows that it reads lack its share",
+            **facts,
+        )
     norms = np.linalg.norm(claimed, axis=1)
     tiny = norms <= 1e-4 * (norms.max() + 1e-300)
     if norms.max() <= 1e-6 * abs(quotient) or not norms.any() or size <= 1e-3 * abs(quotient):
-        return failed("detached-lookup", "the rows that were read get the projection's share alone: the lookup gives the table no gradient", **facts)
+        return failed(
+            "detached-lookup",
+            "the rows that were read get the projection's share alone: the lookup gives the table no gradient",
+            **facts,
+        )
     if tiny.any():
         rows = difference.rows[tiny].tolist()
-        return failed("missing-rows", f"rows {rows[:8]} were read but get no share from the lookup", missing=rows[:16], **facts)
+        return failed(
+            "missing-rows", f"rows {rows[:8]} were read but get no share from the lookup", missing=rows[:16], **facts
+        )
     if first:
         factor = claim / quotient if quotient else 0.0
-        return failed("gradient-scaled", f"the lookup's share is {factor:.5g} times what differences measure", factor=factor, **facts)
-    return failed("gradient-scaled" if 0.2 < abs(claim / (quotient or 1e-300)) < 5 else "wrong-gradient", "the lookup's share is not what differences measure", **facts)
+        return failed(
+            "gradient-scaled",
+            f"the lookup's share is {factor:.5g} times what differences measure",
+            factor=factor,
+            **facts,
+        )
+    return failed(
+        "gradient-scaled" if 0.2 < abs(claim / (quotient or 1e-300)) < 5 else "wrong-gradient",
+        "the lookup's share is not what differences measure",
+        **facts,
+    )
 
 
 def _own_against_sharp(seen: Pass, form: Explained) -> Finding:
     """The share in the model's own dtype against the same in float64, row by row."""
     sharp = seen.sharp
     assert sharp is not None
-    rows = np.asarray([r for r in seen.lookup_rows if r < seen.table.shape[0] and r not in seen.declared.padding_rows], dtype=np.int64)
+    rows = np.asarray(
+        [r for r in seen.lookup_rows if r < seen.table.shape[0] and r not in seen.declared.padding_rows], dtype=np.int64
+    )
     scale = np.abs(_finite(sharp.logits)).max() + 1e-300
     if np.abs(_finite(seen.logits) - _finite(sharp.logits)).max() > max(1e-3, 64 * tolerances.unit(seen.dtype)) * scale:
         return skipped("float64 takes another path through the body")
     share, bound = _rows_share(seen, form, rows)
     gap = np.linalg.norm(share - sharp.gradient, axis=1)
     norm = np.linalg.norm(sharp.gradient, axis=1)
-    allowed = tolerances.own_against_sharp(seen.table_dtype) * (norm + 0.1 * norm.max(initial=0.0)) + 4 * np.linalg.norm(bound, axis=1)
+    allowed = tolerances.own_against_sharp(seen.table_dtype) * (
+        norm + 0.1 * norm.max(initial=0.0)
+    ) + 4 * np.linalg.norm(bound, axis=1)
     if (gap > 4 * allowed).any():
         row = int((gap / (allowed + 1e-300)).argmax())
         factor = float((share[row] * sharp.gradient[row]).sum() / (norm[row] ** 2 + 1e-300))
-        return failed("gradient-scaled", f"the lookup's share of row {rows[row]} is {factor:.4g} times the same in float64", row=int(rows[row]), factor=factor, mode=seen.probe.mode)
+        return failed(
+            "gradient-scaled",
+            f"the lookup's share of row {rows[row]} is {factor:.4g} times the same in float64",
+            row=int(rows[row]),
+            factor=factor,
+            mode=seen.probe.mode,
+        )
     return passed("as in float64")
 
 
@@ -359,14 +426,18 @@ def unread_rows(case: Case) -> Finding:
     for seen, _ in _graded(case):
         assert seen.gradient is not None
         gradient = seen.gradient.table
-        if gradient is None or not _separate(seen):
+        if gradient is None or not separate(seen):
             continue
         rows = np.setdiff1d(np.arange(gradient.shape[0]), seen.lookup_rows)
         for start in range(0, rows.size, ROWS):
             part = gradient[rows[start : start + ROWS]]
             if np.any(part):
                 row = int(rows[start + int(np.abs(part).max(1).argmax())])
-                return failed("forced-tie", f"row {row} was not read, and its gradient is not zero: the other use gives it a share", row=row)
+                return failed(
+                    "forced-tie",
+                    f"row {row} was not read, and its gradient is not zero: the other use gives it a share",
+                    row=row,
+                )
         return passed("rows that were not read have no gradient")
     return skipped("the lookup's own table has no gradient to look at")
 
@@ -386,11 +457,21 @@ def same_route(case: Case) -> Finding:
             if gap <= 1e3 * tolerances.unit(seen.table_dtype) * max(one, other):
                 continue
             if other <= 1e-6 * one:
-                return failed("detached-projection", f"the projection sends {name} no gradient, the lookup does", parameter=name)
+                return failed(
+                    "detached-projection", f"the projection sends {name} no gradient, the lookup does", parameter=name
+                )
             if one <= 1e-6 * other:
-                return failed("detached-lookup", f"the lookup sends {name} no gradient, the projection does", parameter=name)
-            return failed("gradient-scaled", f"the two uses send {name} different gradients for one cotangent", parameter=name)
-    return passed("both uses reach the same parameters alike") if asked else skipped("the table is not computed twice from parameters")
+                return failed(
+                    "detached-lookup", f"the lookup sends {name} no gradient, the projection does", parameter=name
+                )
+            return failed(
+                "gradient-scaled", f"the two uses send {name} different gradients for one cotangent", parameter=name
+            )
+    return (
+        passed("both uses reach the same parameters alike")
+        if asked
+        else skipped("the table is not computed twice from parameters")
+    )
 
 
 @requirement(
@@ -413,7 +494,12 @@ def accumulates(case: Case) -> Finding:
             if gap.max() > 16 * tolerances.unit(seen.table_dtype) * top:
                 row = start + int(gap.max(1).argmax())
                 ratio = float(np.linalg.norm(b) / (np.linalg.norm(a) + 1e-300))
-                return failed("wrong-gradient", f"after two backward passes the gradient is {ratio:.4g} times that of one, not 2 (row {row})", row=row, factor=ratio)
+                return failed(
+                    "wrong-gradient",
+                    f"after two backward passes the gradient is {ratio:.4g} times that of one, not 2 (row {row})",
+                    row=row,
+                    factor=ratio,
+                )
         return passed("two backward passes give twice the gradient")
     return skipped("not asked of this subject")
 
@@ -433,7 +519,12 @@ def every_call(case: Case) -> Finding:
             continue
         asked = True
         if len(set(edges)) > 1:
-            return failed("stale-copy", f"on consecutive calls in {seen.probe.mode} mode the table has {', '.join(map(str, edges))} uses in the graph", edges=list(edges), mode=seen.probe.mode)
+            return failed(
+                "stale-copy",
+                f"on consecutive calls in {seen.probe.mode} mode the table has {', '.join(map(str, edges))} uses in the graph",
+                edges=list(edges),
+                mode=seen.probe.mode,
+            )
     return passed("the same uses on every call") if asked else skipped("not asked of this subject or in this profile")
 
 
@@ -462,6 +553,17 @@ def own_loss(case: Case) -> Finding:
         quotient = float(quotients[int(np.abs(np.diff(quotients)).argmin())])
         factor = claim / quotient if quotient else 0.0
         if abs(claim) <= 1e-3 * abs(quotient):
-            return failed(f"detached-{name}", f"the model's own loss gives the table no gradient through the {name}", expected=quotient, seen=claim)
-        return failed("gradient-scaled", f"through the {name} the gradient of the model's own loss is {factor:.4g} times what differences measure", expected=quotient, seen=claim, factor=factor)
+            return failed(
+                f"detached-{name}",
+                f"the model's own loss gives the table no gradient through the {name}",
+                expected=quotient,
+                seen=claim,
+            )
+        return failed(
+            "gradient-scaled",
+            f"through the {name} the gradient of the model's own loss is {factor:.4g} times what differences measure",
+            expected=quotient,
+            seen=claim,
+            factor=factor,
+        )
     return passed("both uses give their share of the model's own loss")

@@ -40,18 +40,32 @@ def linear(case: Case) -> Finding:
     for seen, form in maps:
         if not form.found:
             cause = _CAUSES.get(form.problem) or _guess(seen)
-            return failed(cause, f"{_WORDS.get(form.problem, _WORDS['unknown'])}; first seen at token {form.worst.get('token')}", mode=seen.probe.mode, where=_where(seen), **form.worst)
+            return failed(
+                cause,
+                f"{_WORDS.get(form.problem, _WORDS['unknown'])}; first seen at token {form.worst.get('token')}",
+                mode=seen.probe.mode,
+                where=_where(seen),
+                **form.worst,
+            )
     if not maps:
         return _unseen(case)
     extra = "" if maps[0][0].injected is None else f" and {maps[0][0].injected[0].shape[0]} chosen ones"
     how = "seen" if maps[0][1].origin == "seen" else "solved for"
-    return passed(f"{maps[0][1].hidden.shape[0] if maps[0][1].hidden is not None else 0} positions (h {how}){extra} agree within rounding")
+    return passed(
+        f"{maps[0][1].hidden.shape[0] if maps[0][1].hidden is not None else 0} positions (h {how}){extra} agree within rounding"
+    )
 
 
 def _guess(seen: Pass) -> str:
     look = seen.look
     if look is None or look.head is None:
-        return "stale-copy" if _stale(seen) else "two-matrices" if seen.through is not None and not _moves(seen.through) else "unknown"
+        return (
+            "stale-copy"
+            if _stale(seen)
+            else "two-matrices"
+            if seen.through is not None and not _moves(seen.through)
+            else "unknown"
+        )
     return "unknown"
 
 
@@ -82,25 +96,49 @@ def scale(case: Case) -> Finding:
     for seen, form in maps:
         wanted = declared.output_factor(seen.table.shape[1])
         if declared.scale_parameter:
-            if form.token_scale is None:
-                return failed("declared-but-absent", f"{declared.output_scale} is declared to hold one scale per token, but none acts", seen=form.scale)
+            if form.token_scale is None or float(np.abs(form.token_scale - 1).max()) < 1e-3:
+                return failed(
+                    "declared-but-absent",
+                    f"{declared.output_scale} is declared to hold one scale per token, but none acts",
+                    seen=form.scale,
+                )
             continue
         if form.token_scale is not None:
             low, high = float(form.token_scale.min()), float(form.token_scale.max())
-            return failed("undeclared-scale", f"each token has a scale of its own, from {low:.4g} to {high:.4g}", where=_where(seen), expected=wanted)
+            return failed(
+                "undeclared-scale",
+                f"each token has a scale of its own, from {low:.4g} to {high:.4g}",
+                where=_where(seen),
+                expected=wanted,
+            )
         if form.origin == "solved" and wanted == 1.0:
             continue
         slack = max(1e-5, tolerances.factor(seen.table_dtype), tolerances.factor(seen.dtype))
         if abs(form.scale - wanted) <= slack * abs(wanted):
             if wanted != 1.0 and form.origin == "solved" and seen.look is not None and not _factor_seen(seen, wanted):
-                return failed("declared-but-absent", f"an output scale of {wanted:.6g} is declared, but nothing is multiplied by it", expected=wanted)
+                return failed(
+                    "declared-but-absent",
+                    f"an output scale of {wanted:.6g} is declared, but nothing is multiplied by it",
+                    expected=wanted,
+                )
             continue
         if abs(form.scale - 1) <= slack:
             if _factor_seen(seen, wanted) or seen.look is None:
                 continue  # it acts on h, which is the network's business
-            return failed("declared-but-absent", f"an output scale of {wanted:.6g} is declared, but the logits are h E^T and h is not multiplied by it", expected=wanted, seen=1.0)
+            return failed(
+                "declared-but-absent",
+                f"an output scale of {wanted:.6g} is declared, but the logits are h E^T and h is not multiplied by it",
+                expected=wanted,
+                seen=1.0,
+            )
         if form.origin != "solved":
-            return failed("undeclared-scale", f"the logits are {form.scale:.6g} h E^T, declared is {wanted:.6g}", expected=wanted, seen=form.scale, where=_where(seen))
+            return failed(
+                "undeclared-scale",
+                f"the logits are {form.scale:.6g} h E^T, declared is {wanted:.6g}",
+                expected=wanted,
+                seen=form.scale,
+                where=_where(seen),
+            )
     return passed("scaled as declared")
 
 
@@ -124,14 +162,30 @@ def bias(case: Case) -> Finding:
         return _unseen(case)
     for seen, form in maps:
         size = 0.0 if form.bias is None else float(np.abs(form.bias).max())
-        small = 64 * max(tolerances.unit(seen.dtype), 1e-7) * float(np.abs(seen.logits[np.isfinite(seen.logits)]).max(initial=0.0))
+        small = (
+            64
+            * max(tolerances.unit(seen.dtype), 1e-7)
+            * float(np.abs(seen.logits[np.isfinite(seen.logits)]).max(initial=0.0))
+        )
         there = size > small
         if there and not case.declared.output_bias:
             assert form.bias is not None
             token = int(np.argmax(np.abs(form.bias)))
-            return failed("undeclared-bias", f"token {token} has a bias of {float(form.bias[token]):.4g} that does not come from h E^T", token=token, expected=0.0, seen=float(form.bias[token]), where=_where(seen))
+            return failed(
+                "undeclared-bias",
+                f"token {token} has a bias of {float(form.bias[token]):.4g} that does not come from h E^T",
+                token=token,
+                expected=0.0,
+                seen=float(form.bias[token]),
+                where=_where(seen),
+            )
         if not there and case.declared.output_bias and form.origin != "solved":
-            return failed("declared-but-absent", "an output bias is declared, but the logits have none", expected="a bias", seen=0.0)
+            return failed(
+                "declared-but-absent",
+                "an output bias is declared, but the logits have none",
+                expected="a bias",
+                seen=0.0,
+            )
     return passed("as declared")
 
 
@@ -148,11 +202,31 @@ def softcap(case: Case) -> Finding:
     wanted = case.declared.logit_softcap
     for seen, form in maps:
         if form.cap is not None and (wanted is None or abs(form.cap - wanted) > 1e-3 * wanted):
-            return failed("undeclared-softcap", f"the logits are capped at {form.cap:.5g}" + ("" if wanted is None else f", declared is {wanted:.5g}"), expected=wanted, seen=form.cap, where=_where(seen))
+            return failed(
+                "undeclared-softcap",
+                f"the logits are capped at {form.cap:.5g}" + ("" if wanted is None else f", declared is {wanted:.5g}"),
+                expected=wanted,
+                seen=form.cap,
+                where=_where(seen),
+            )
         if wanted is not None and form.cap is None:
-            return failed("declared-but-absent", f"a soft cap of {wanted:.5g} is declared, but the logits are not capped", expected=wanted)
-        if wanted is not None and seen.injected is None and seen.look is not None and seen.look.trail and "tanh" not in seen.look.trail:
-            return failed("declared-but-absent", f"a soft cap of {wanted:.5g} is declared, but no tanh acts on the logits", expected=wanted)
+            return failed(
+                "declared-but-absent",
+                f"a soft cap of {wanted:.5g} is declared, but the logits are not capped",
+                expected=wanted,
+            )
+        if (
+            wanted is not None
+            and seen.injected is None
+            and seen.look is not None
+            and seen.look.trail
+            and "tanh" not in seen.look.trail
+        ):
+            return failed(
+                "declared-but-absent",
+                f"a soft cap of {wanted:.5g} is declared, but no tanh acts on the logits",
+                expected=wanted,
+            )
     return passed("as declared")
 
 
@@ -168,7 +242,11 @@ def normalization(case: Case) -> Finding:
         return _unseen(case)
     for seen, form in maps:
         if form.normalized and not case.declared.log_probabilities:
-            return failed("undeclared-normalization", "the outputs are log-probabilities: each position sums to one", where=_where(seen))
+            return failed(
+                "undeclared-normalization",
+                "the outputs are log-probabilities: each position sums to one",
+                where=_where(seen),
+            )
         if case.declared.log_probabilities and not form.normalized:
             return failed("declared-but-absent", "log-probabilities are declared, but the outputs are plain logits")
         if case.declared.log_probabilities and not _sums_to_one(seen):
@@ -196,14 +274,34 @@ def vocabulary(case: Case) -> Finding:
     masked = int((~finite).sum())
     if declared is None:
         if columns != rows:
-            return failed("undeclared-padding", f"the table has {rows} rows, the logits {columns} columns", expected=rows, seen=columns)
+            return failed(
+                "undeclared-padding",
+                f"the table has {rows} rows, the logits {columns} columns",
+                expected=rows,
+                seen=columns,
+            )
         if masked:
-            return failed("undeclared-padding", f"{masked} of {columns} columns are not finite", expected=columns, seen=columns - masked)
+            return failed(
+                "undeclared-padding",
+                f"{masked} of {columns} columns are not finite",
+                expected=columns,
+                seen=columns - masked,
+            )
         return passed(f"{columns} logits for {rows} rows")
     if declared >= rows and declared >= columns:
-        return failed("declared-but-absent", f"a vocabulary of {declared} in a padded table is declared, but the table has {rows} rows", expected=declared, seen=rows)
+        return failed(
+            "declared-but-absent",
+            f"a vocabulary of {declared} in a padded table is declared, but the table has {rows} rows",
+            expected=declared,
+            seen=rows,
+        )
     if columns not in (declared, rows) or not finite[:declared].all():
-        return failed("undeclared-padding", f"{columns} columns for a vocabulary of {declared} in {rows} rows", expected=declared, seen=columns)
+        return failed(
+            "undeclared-padding",
+            f"{columns} columns for a vocabulary of {declared} in {rows} rows",
+            expected=declared,
+            seen=columns,
+        )
     return passed(f"{declared} legal tokens in a table of {rows} rows")
 
 
@@ -244,7 +342,12 @@ def own_column(case: Case) -> Finding:
         gap = np.abs(after[:, others] - before[:, others])
         if others.size and gap.max() > allowed:
             token = int(others[int(gap.max(0).argmax())])
-            return failed(_coupled(seen), f"rows {writing.rows.tolist()} were written and the logit of token {token} moved by {gap.max():.3g}", token=token, rows=writing.rows.tolist())
+            return failed(
+                _coupled(seen),
+                f"rows {writing.rows.tolist()} were written and the logit of token {token} moved by {gap.max():.3g}",
+                token=token,
+                rows=writing.rows.tolist(),
+            )
     return passed("only the written tokens' logits moved") if writings else skipped(_NO_WRITE)
 
 
@@ -274,8 +377,18 @@ def zero_row(case: Case) -> Finding:
         token = int(writing.rows[writing.roles.index("zero")])
         value = float(np.abs(writing.after[:, token]).max())
         if value > tolerances.unchanged(writing.before, seen.dtype):
-            return failed("undeclared-bias", f"the row of token {token} was set to zero and its logit is {value:.4g}", token=token, expected=0.0, seen=value)
-    return passed("a zero row gives a zero logit") if asked else skipped("a bias or a normalization stands in the way, or " + _NO_WRITE)
+            return failed(
+                "undeclared-bias",
+                f"the row of token {token} was set to zero and its logit is {value:.4g}",
+                token=token,
+                expected=0.0,
+                seen=value,
+            )
+    return (
+        passed("a zero row gives a zero logit")
+        if asked
+        else skipped("a bias or a normalization stands in the way, or " + _NO_WRITE)
+    )
 
 
 @requirement(
@@ -300,5 +413,14 @@ def equal_rows(case: Case) -> Finding:
         if gap > 64 * max(tolerances.unit(seen.dtype), tolerances.unit(seen.table_dtype)) * magnitude:
             if form.asked and not form.found:
                 continue  # no map was found at all: projection.linear
-            return failed("undeclared-scale", f"tokens {token} and {writing.source} have equal rows and logits that differ by {gap:.4g}", token=token, other=writing.source)
-    return passed("equal rows give equal logits") if asked else skipped("a bias or scale per token stands in the way, or " + _NO_WRITE)
+            return failed(
+                "undeclared-scale",
+                f"tokens {token} and {writing.source} have equal rows and logits that differ by {gap:.4g}",
+                token=token,
+                other=writing.source,
+            )
+    return (
+        passed("equal rows give equal logits")
+        if asked
+        else skipped("a bias or scale per token stands in the way, or " + _NO_WRITE)
+    )

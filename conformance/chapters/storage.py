@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import tolerances
-from ..algebra import ROWS
+from ..algebra import ROWS, scaled_as_declared
 from ..evidence import Array, Case, Named, Pass, Region, Use
 from ..requirement import Finding, failed, passed, requirement, skipped
 
@@ -55,16 +55,24 @@ def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, str]) -> Findi
     if head.refilled or table.refilled:
         side = "projection" if head.refilled else "lookup"
         owner = (b if head.refilled else a).owner
-        return failed("stale-copy", f"the {side} reads {owner}, which every forward fills again with a copy of the table", **facts)
+        return failed(
+            "stale-copy", f"the {side} reads {owner}, which every forward fills again with a copy of the table", **facts
+        )
     kept = "parameter" not in (a.kind, b.kind) or (a.kind != "parameter") != (b.kind != "parameter")
     same = _equal(table.values, head.values)
     if same and kept:
         owner = b.owner if b.kind != "parameter" else a.owner
-        return failed("stale-copy", f"{owner} is a copy of the table that was kept, not the table: it holds the same values now", **facts)
+        return failed(
+            "stale-copy",
+            f"{owner} is a copy of the table that was kept, not the table: it holds the same values now",
+            **facts,
+        )
     if same:
         return failed("equal-copy", f"{a.owner} and {b.owner} hold the same values in two places in memory", **facts)
     if b.owner in seen.look.others:
-        return failed("wrong-table", f"the projection reads {b.owner}, which the pass looks up for something else", **facts)
+        return failed(
+            "wrong-table", f"the projection reads {b.owner}, which the pass looks up for something else", **facts
+        )
     if head.values.shape == table.values.shape:
         shared = (head.values == table.values).all(1) & (head.values != 0).any(1)
         if shared.sum() >= 2:
@@ -80,14 +88,19 @@ def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, str]) -> Findi
 
 def _one_storage(a: Region, b: Region, facts: dict[str, str]) -> Finding | None:
     if not _overlap(a, b):
-        return failed("two-matrices", f"the two uses read two separate parts of {a.owner}", offset=[a.offset, b.offset], **facts)
+        return failed(
+            "two-matrices", f"the two uses read two separate parts of {a.owner}", offset=[a.offset, b.offset], **facts
+        )
     same_rows = a.strides == b.strides or 1 in (a.shape[0], b.shape[0])
     if a.offset == b.offset and same_rows and a.shape[1] == b.shape[1]:
         return None  # b may stop at fewer rows: the columns that are missing then are another requirement's
     if a.shape[1] == b.shape[1] and a.shape == b.shape and a.strides[::-1] == b.strides and a.offset == b.offset:
         return None  # read the other way round: projection.linear says what comes of that
     return failed(
-        "partial-tie", f"both uses read the memory of {a.owner}, but not the same part of it", offset=[a.offset, b.offset], **facts
+        "partial-tie",
+        f"both uses read the memory of {a.owner}, but not the same part of it",
+        offset=[a.offset, b.offset],
+        **facts,
     )
 
 
@@ -114,20 +127,32 @@ def _other_leaves(seen: Pass, table: Use, head: Use, facts: dict[str, str]) -> F
     if not common:
         if _equal(table.values, head.values):
             return failed("stale-copy", "the two uses hold equal values made from different tensors", **facts)
-        return failed("two-matrices", f"the lookup reads {table.leaves}, the projection {head.leaves}: nothing in common", **facts)
+        return failed(
+            "two-matrices", f"the lookup reads {table.leaves}, the projection {head.leaves}: nothing in common", **facts
+        )
     extra = sorted(set(head.leaves) ^ set(table.leaves))
+    if scaled_as_declared(seen):
+        return None
     if table.values.shape == head.values.shape:
         same = (table.values == head.values).all(1)
         if same.all():
-            return failed("equal-copy", f"{', '.join(extra)} takes part in one use only, with equal values now", **facts)
+            return failed(
+                "equal-copy", f"{', '.join(extra)} takes part in one use only, with equal values now", **facts
+            )
         near = np.abs(table.values - head.values).max() < 1e-3 * np.abs(table.values).max()
         if same.any() and not near:
             return failed(
-                "partial-tie", f"{int((~same).sum())} of {same.size} rows come from {', '.join(extra)} on one use only", **facts
+                "partial-tie",
+                f"{int((~same).sum())} of {same.size} rows come from {', '.join(extra)} on one use only",
+                **facts,
             )
         columns = (table.values == head.values).all(0)
         if columns.any() and not columns.all():
-            return failed("partial-tie", f"{int((~columns).sum())} of {columns.size} columns come from {', '.join(extra)} on one use only", **facts)
+            return failed(
+                "partial-tie",
+                f"{int((~columns).sum())} of {columns.size} columns come from {', '.join(extra)} on one use only",
+                **facts,
+            )
         return failed("adapter-on-one-use", f"one use alone is changed by {', '.join(extra)}", **facts)
     if form.found and form.origin == "solved":
         return None  # another shape in between that the table's own rows explain: a factor on the way
@@ -174,7 +199,9 @@ def _equal(one: Array, other: Array) -> bool:
     rows = min(one.shape[0], other.shape[0])
     if one.shape[1] != other.shape[1]:
         return False
-    return all(np.array_equal(one[i : i + ROWS][: rows - i], other[i : i + ROWS][: rows - i]) for i in range(0, rows, ROWS))
+    return all(
+        np.array_equal(one[i : i + ROWS][: rows - i], other[i : i + ROWS][: rows - i]) for i in range(0, rows, ROWS)
+    )
 
 
 def _close(one: Array, other: Array) -> bool:
@@ -209,7 +236,9 @@ def one_parameter(case: Case) -> Finding:
         finding = _owner(case, use, use.region)
         if finding is not None:
             return finding
-    return passed(f"{look.table.region.owner} owns it" if look.table.region else f"made from {', '.join(look.table.leaves)}")
+    return passed(
+        f"{look.table.region.owner} owns it" if look.table.region else f"made from {', '.join(look.table.leaves)}"
+    )
 
 
 def _owner(case: Case, use: Use, region: Region) -> Finding | None:
@@ -219,15 +248,25 @@ def _owner(case: Case, use: Use, region: Region) -> Finding | None:
     objects = {n.object: n.name for n in whole}
     if len(objects) > 1:
         names = " and ".join(sorted(objects.values()))
-        return failed("two-parameters-one-memory", f"{names} are {len(objects)} parameters over one memory", names=sorted(objects.values()))
+        return failed(
+            "two-parameters-one-memory",
+            f"{names} are {len(objects)} parameters over one memory",
+            names=sorted(objects.values()),
+        )
     if not whole and region.kind != "parameter":
-        orphan = [n.name for n in case.holdings.named if n.region.kind == "parameter" and n.region.shape == region.shape]
+        orphan = [
+            n.name for n in case.holdings.named if n.region.kind == "parameter" and n.region.shape == region.shape
+        ]
         cause = "stale-copy" if not region.trainable and orphan else "not-listed"
         if not region.trainable and case.declared.frozen:
             return None
         if not region.trainable and not orphan:
             return None  # trained by nobody: gradient.trainable says so
-        return failed(cause, f"the table is {region.owner}, a {'tensor' if region.kind == 'outside' else region.kind}, not a parameter of the model", owner=region.owner)
+        return failed(
+            cause,
+            f"the table is {region.owner}, a {'tensor' if region.kind == 'outside' else region.kind}, not a parameter of the model",
+            owner=region.owner,
+        )
     return None
 
 
@@ -257,7 +296,11 @@ def whole_table(case: Case) -> Finding:
     bad = [n for n in partial if n.region.kind == "parameter"]
     if bad:
         names = ", ".join(n.name for n in bad)
-        return failed("partial-tie", f"{names} lies over a part of the table: a step on it moves some rows of the table", names=[n.name for n in bad])
+        return failed(
+            "partial-tie",
+            f"{names} lies over a part of the table: a step on it moves some rows of the table",
+            names=[n.name for n in bad],
+        )
     return passed("also known as " + ", ".join(_names(aliases)) if aliases else "no other name shares its memory")
 
 
@@ -290,7 +333,9 @@ def precision(case: Case) -> Finding:
                 where=use.where or None,
                 mode=seen.probe.mode,
             )
-    return passed("no use rounds the table by itself") if asked else skipped(case.why("look", "the pass was not watched"))
+    return (
+        passed("no use rounds the table by itself") if asked else skipped(case.why("look", "the pass was not watched"))
+    )
 
 
 def _whole_forward(seen: Pass, use: Use, other: Use) -> bool:
@@ -323,16 +368,35 @@ def write_through(case: Case) -> Finding:
         if case.declared.tied and not moved:
             others = np.flatnonzero((writing.before != writing.after).any(0))
             if others.size:
-                return failed("wrong-rows", f"row {column} of the table was overwritten and logit {others[0]} moved, not {column}", token=int(column), moved=others.tolist()[:8])
+                return failed(
+                    "wrong-rows",
+                    f"row {column} of the table was overwritten and logit {others[0]} moved, not {column}",
+                    token=int(column),
+                    moved=others.tolist()[:8],
+                )
             cause = "stale-copy" if _kept(seen) else "two-matrices"
-            return failed(cause, f"row {column} of the table was overwritten and logit {column} did not move", token=int(column), mode=seen.probe.mode)
+            return failed(
+                cause,
+                f"row {column} of the table was overwritten and logit {column} did not move",
+                token=int(column),
+                mode=seen.probe.mode,
+            )
         if not case.declared.tied and moved:
-            return failed("forced-tie", f"row {column} of the lookup's table was overwritten and logit {column} moved with it", token=int(column))
+            return failed(
+                "forced-tie",
+                f"row {column} of the lookup's table was overwritten and logit {column} moved with it",
+                token=int(column),
+            )
     if not asked:
         return skipped("no row of the table can be written that the pass does not read")
-    return passed("a write to the table moves that token's logit" if case.declared.tied else "the projection does not follow")
+    return passed(
+        "a write to the table moves that token's logit" if case.declared.tied else "the projection does not follow"
+    )
 
 
 def _kept(seen: Pass) -> bool:
+    """The watched pass showed the table itself, or something that is no parameter: then what other passes read was kept."""
     look = seen.look
-    return look is None or look.head is None or look.head.region is None or look.head.region.kind != "parameter"
+    if look is None or look.head is None or look.head.region is None or look.table.region is None:
+        return True
+    return look.head.region.kind != "parameter" or look.head.region.storage == look.table.region.storage

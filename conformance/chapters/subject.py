@@ -35,6 +35,8 @@ def responds(case: Case) -> Finding:
     if not case.responds:
         where = case.first.look.table.where if case.first.look is not None else ""
         return failed(
-            "stale-copy", "random vectors written into the rows that the ids look up changed no logit", where=where or None
+            "stale-copy",
+            "random vectors written into the rows that the ids look up changed no logit",
+            where=where or None,
         )
     return passed("a write to the rows that were read moved the logits")

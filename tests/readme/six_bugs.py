@@ -113,7 +113,7 @@ class EqualTables(Tied):
 
 #: class, what is declared, the cause that comes first, and whether `is`, the count and equal values see it
 SIX: tuple[tuple[type[Tied], Declaration, str, tuple[bool, bool, bool]], ...] = (
-    (TokenDeltas, Declaration(), "adapter-on-one-use", (False, False, False)),
+    (TokenDeltas, Declaration(), "partial-tie", (False, False, False)),
     (DoubledHead, Declaration(), "gradient-scaled", (False, False, False)),
     (Overwritten, Declaration(), "wrong-gradient", (False, False, False)),
     (TwoGroups, Declaration(), "listed-twice", (False, False, False)),
