@@ -155,9 +155,7 @@ def main() -> None:
     for profile in PROFILES:
         ratio = grown[most][profile].seconds / grown[least][profile].seconds
         power = math.log(ratio) / math.log(most / least)
-        print(
-            f"{profile}: {most // least} times the vocabulary takes {ratio:.1f} times as long (V to the power {power:.2f})"
-        )
+        print(f"{profile}: {most // least} times V takes {ratio:.1f} times as long (V to the power {power:.2f})")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Explained:
         hidden: (N, D) h by position of the logits.
         scale, token_scale, bias, cap, normalized: the map.
         columns: how many columns it speaks of.
+        product: h E^T (N, columns), kept for the gradient.
         problem: where none was found: "rows", "columns", "not-transposed", "part" or "unknown".
         worst: the position and token that are farthest off, with what was expected and seen.
     """
@@ -47,6 +48,7 @@ class Explained:
     cap: float | None = None
     normalized: bool = False
     columns: int = 0
+    product: Array | None = None
     problem: str = ""
     worst: dict[str, Any] = field(default_factory=dict)
 
@@ -232,6 +234,8 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
     if seen.injected is not None:
         rows = np.concatenate([hidden, seen.injected[0].astype(np.float64)])
         target = np.concatenate([logits, seen.injected[1][:, :columns]])
+    if rows.shape[0] < 2 * declared_free(seen):
+        return Explained(False, asked=False, hidden=hidden, columns=columns)
     data = _Data(
         times_rows(rows, table, columns),
         times_rows(rows, table, columns, absolute=True),
@@ -245,7 +249,7 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
     factors = look.factors if look is not None else ()
     for form in candidates(data, seen.declared, table.shape[1], factors):
         if data.misfit(form[0], form[1]).max() <= 1:
-            return _with(form[0], hidden=hidden, columns=columns)
+            return _with(form[0], hidden=hidden, columns=columns, product=data.products[: hidden.shape[0]])
     plain = Explained(False, scale=seen.declared.output_factor(table.shape[1]), cap=seen.declared.logit_softcap)
     misfit = data.misfit(plain)
     position, token = np.unravel_index(int(np.argmax(misfit)), misfit.shape)
@@ -257,6 +261,11 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
     }
     problem = _problem(data, rows, table[:columns].astype(np.float64) if table.size < 1 << 24 else None, misfit)
     return _with(plain, hidden=hidden, columns=columns, problem=problem, worst=worst)
+
+
+def declared_free(seen: Pass) -> int:
+    """How many numbers per token the declaration leaves free: a bias, a scale."""
+    return bool(seen.declared.output_bias) + bool(seen.declared.scale_parameter)
 
 
 def _with(form: Explained, **changes: Any) -> Explained:
@@ -429,19 +438,23 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
     return fallback
 
 
-def share_of_head(form: Explained, table: Array, cotangent: Array, absolute: bool = False) -> Array:
-    """The projection's share of dL/dE, R^T h by the chain rule, as (columns, D).
+def share_of_head(
+    form: Explained, table: Array, cotangent: Array, rows: Array | slice | None = None, absolute: bool = False
+) -> Array:
+    """The projection's share of dL/dE, R^T h by the chain rule, on some rows (all columns that the map speaks of).
 
-    With ``absolute``: |R|^T |h| times the largest gain, the scale of its rounding.
+    With ``absolute``: |R|^T |h| times the largest gain, the scale of its rounding. (rows, D) float64.
     """
     assert form.hidden is not None
-    product = times_rows(form.hidden, table, form.columns)
-    through = form.cotangent(product, cotangent[:, : form.columns])
+    part = slice(None) if rows is None else rows
+    product = form.product if form.product is not None else times_rows(form.hidden, table, form.columns)
+    R = cotangent[:, : form.columns]
     if not absolute:
-        result: Array = through.T @ form.hidden
-        return result
-    gain = np.abs(form.scale) if form.token_scale is None else np.abs(form.token_scale)
-    size = np.abs(cotangent[:, : form.columns]) * gain
+        if form.cap is None and form.token_scale is None and not form.normalized:
+            return np.asarray((form.scale * R[:, part]).T @ form.hidden)
+        return np.asarray(form.cotangent(product, R)[:, part].T @ form.hidden)
+    gain = np.abs(form.scale) if form.token_scale is None else np.abs(form.token_scale[part])
+    size = np.abs(R[:, part]) * gain
     if form.normalized:
-        size = size + np.abs(cotangent).sum(1, keepdims=True) * np.exp(form.forward(product))
+        size = size + (np.abs(cotangent).sum(1, keepdims=True) * np.exp(form.forward(product)))[:, part]
     return np.asarray(size.T @ np.abs(form.hidden))

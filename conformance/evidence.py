@@ -93,7 +93,8 @@ class Look:
         input_scales: the scalars by which the lookup's output was multiplied before anything else used it.
         factors: the scalars multiplied on h before, on the weight, and on the logits after the projection.
         hidden: (M, D) what the projection read, in the order it read it; None where unseen.
-        pure: nothing but the projection's own product, no other product of the network, has this dtype if narrow.
+        logits: (N, C) of the watched pass; good for the premise, never a reference (compiled code runs eagerly in it).
+        product_dtype, network_dtypes: of the projection's product, and of the other products of the network.
         written: names of tensors of the model that the pass wrote, the table's first.
         cut_lookups, cut_products: where a lookup or a product of the projection read the table outside the graph.
         others: other arrays of V rows that a lookup of the pass read (positions, segments), by name.
@@ -108,6 +109,7 @@ class Look:
     input_scales: tuple[float, ...] = ()
     factors: tuple[float, ...] = ()
     hidden: Array | None = None
+    logits: Array = field(default_factory=lambda: np.zeros((0, 0)))
     product_dtype: str = ""
     network_dtypes: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
@@ -131,6 +133,7 @@ class Gradient:
         routes: where the table is computed: for each parameter that it is made of, the norm of what the lookup's array and
             the projection's send on to it for one and the same cotangent, and of their difference.
         edges: on consecutive calls, how many edges of the autograd graph enter the table.
+        train_edges: the same in train mode, where that mode is not gathered whole.
     """
 
     table: Array | None
@@ -138,6 +141,7 @@ class Gradient:
     again: Array | None = None
     by_object: tuple[str, ...] = ()
     edges: tuple[int, ...] = ()
+    train_edges: tuple[int, ...] = ()
     routes: tuple[tuple[str, float, float, float], ...] = ()
     note: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from . import probe as probes
 from .declaration import Declaration
 from .errors import NotJudged
 from .evidence import Array, Case, Difference, Gradient, Look, Loss, Pass, Probe, Sharp, Writing
-from .probe import Room
+from .premise import has
 
+# Scalars of a table above which every further pass costs more than it tells.
+LARGE_TABLE = 1 << 22
 STEPS = (1e-2, 1e-3, 1e-4)
 SHARP_STEPS = (1e-3, 1e-4)
 REASONS = {
@@ -27,107 +30,43 @@ REASONS = {
 }
 
 
-def has(subject: Any, capability: str) -> bool:
-    """Whether a subject can do something beyond the three things that all can."""
-    return callable(getattr(subject, capability, None)) and capability not in subject.missing
+@dataclass(frozen=True)
+class Effort:
+    """How much is asked: the passes that a profile can afford on a model of that size.
 
-
-def room(subject: Any, declared: Declaration) -> tuple[Room, list[str]]:
-    """Learn what may be asked: the number of columns, the batch and the length that the model takes.
-
-    Raises NotJudged where it runs on nothing, or where there is nothing to tell apart.
+    Attributes:
+        directions: of central differences; 1 is one that mixes the claimed share with a random one.
+        inject: put chosen h at the projection.
+        again: a second backward pass.
+        sharp: the lookup's share once more in float64.
+        calls: further calls whose graphs are compared.
+        aside: repeated calls, a write to the rows that were read, the model's own loss.
+        train: all of it in train mode too; else one call of the graph alone.
     """
-    notes: list[str] = []
-    columns, error = 0, ""
-    length = batch = 0
-    for b, t in ((2, 8), (2, 4), (2, 2), (1, 8), (1, 4), (1, 2), (2, 1), (1, 1)):
-        ids = np.resize([1, 0, 0, 1, 1], b * t).reshape(b, t).astype(np.int64)
-        for tokens in (ids, np.zeros_like(ids)):
-            try:
-                logits = subject.logits(tokens)
-            except NotJudged:
-                raise
-            except Exception as problem:
-                error = error or _sentence(problem)
-                continue
-            columns, length, batch = logits.shape[1], t, b
-            break
-        if columns:
-            break
-    if not columns:
-        raise NotJudged(f"the model does not run on token ids: {error}")
-    if (batch, length) != (2, 8):
-        notes.append(f"ids of shape (2, 8) are refused ({error}); judged with ({batch}, {length})")
-    if columns < 2:
-        raise NotJudged("the vocabulary has one token: there is nothing to tell apart")
-    if np.isnan(logits).any():
-        raise NotJudged("the logits are not a number (NaN)")
-    if not np.any(logits[np.isfinite(logits)]):
-        raise NotJudged("every logit is zero: nothing can tell a tied table from an untied one")
-    tokens_ = min(declared.vocabulary or columns, columns)
-    return Room(tokens_, length, batch, declared.padding_rows), notes
+
+    directions: int = 3
+    inject: bool = True
+    again: bool = True
+    sharp: bool = True
+    calls: int = 3
+    aside: bool = True
+    train: bool = True
 
 
-def longest(subject: Any, known: Room) -> Room:
-    """The longest length of a short ladder that the model takes, and three sequences where it takes them."""
-    for length in (64, 32, 16, 12):
-        if length <= known.length:
-            break
-        ids = probes.seeded(dataclasses.replace(known, length=length), 5, batch=1, length=length).ids
-        with contextlib.suppress(Exception):
-            subject.logits(ids)
-            known = dataclasses.replace(known, length=length)
-            break
-    if known.batch == 2:
-        with contextlib.suppress(Exception):
-            subject.logits(np.zeros((3, 2), dtype=np.int64))
-            known = dataclasses.replace(known, batch=3)
-    return known
+FULL = Effort()
+LARGE = Effort(directions=1, again=False, sharp=False, calls=1)
+QUICK = Effort(directions=1, inject=False, again=False, sharp=False, calls=0, aside=False, train=False)
+FURTHER = Effort(again=False, sharp=False, calls=0, aside=False)
 
 
-def settle(subject: Any, declared: Declaration, known: Room, seed: int) -> tuple[Room, Probe]:
-    """Look once at ids that are surely legal, and draw the run's own now that the table's rows are known.
-
-    Raises NotJudged where no table is found.
-    """
-    if not has(subject, "look"):
-        rows = min(known.tokens, subject.table().shape[0])
-        known = dataclasses.replace(known, tokens=rows)
-        return known, probes.seeded(known, seed)
-    first = Probe(np.resize([1, 0, 0, 1, 1], known.batch * known.length).reshape(known.batch, known.length), seed)
-    look = subject.look(first)
-    if look is None:
-        first = probes.seeded(known, seed)
-        look = subject.look(first)
-    if look is None:
-        raise NotJudged(
-            "no table was found: no lookup reads rows by the token ids, and no written row moves the logits as one"
-        )
-    rows, width = look.table.values.shape
-    if known.tokens != rows and known.tokens == width and look.head is None:
-        raise NotJudged(
-            f"the model returns {known.tokens} numbers a position for a table of {rows} rows: hidden states, not logits"
-        )
-    always = known.always
-    for row in declared.padding_rows:
-        if row >= rows:
-            raise NotJudged(f"row {row} is declared a padding row, but the table has {rows} rows")
-    if look.padding_seen is not None and look.padding_seen < rows and look.padding_seen not in always:
-        always = (*always, look.padding_seen)
-    known = dataclasses.replace(known, tokens=min(known.tokens, rows), always=always)
-    drawn = probes.seeded(known, seed)
-    try:
-        if not np.isfinite(subject.logits(drawn.ids)).any(1).all():
-            raise ValueError("no finite logits")
-    except Exception:
-        known = dataclasses.replace(known, always=tuple(t for t in declared.padding_rows if t < rows))
-        drawn = probes.seeded(known, seed)
-    return known, drawn
+def effort(profile: str, size: int) -> Effort:
+    """What a profile affords for a table of ``size`` scalars."""
+    if profile == "quick":
+        return QUICK
+    return LARGE if size > LARGE_TABLE else FULL
 
 
-def one_pass(
-    subject: Any, probe: Probe, declared: Declaration, *, deep: bool = True, inject: bool = True, sharp: bool = True
-) -> Pass:
+def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) -> Pass:
     """The shared passes for one probe in one mode: watch, forward and backward, a chosen h, differences."""
     look: Look | None = None
     if has(subject, "look"):
@@ -137,7 +76,7 @@ def one_pass(
     quantize = getattr(subject, "quantized", None)
     gradient: Gradient | None = None
     if has(subject, "gradient") and not declared.frozen:
-        logits, dtype, R, gradient = _graded(subject, probe, again=deep and sharp and not probe.train)
+        logits, dtype, R, gradient = _graded(subject, probe, again=work.again and not probe.train)
     else:
         logits = subject.logits(probe.ids, probe.train)
         dtype, R = getattr(subject, "dtype", "float64"), probes.cotangent(probe, logits.shape, quantize)
@@ -152,11 +91,11 @@ def one_pass(
         gradient=gradient,
         declared=declared,
     )
-    if inject and look is not None and look.hidden is not None and has(subject, "inject"):
+    if work.inject and not probe.train and look is not None and look.hidden is not None and has(subject, "inject"):
         seen = _injected(subject, seen)
     if gradient is not None and gradient.table is not None and seen.explained.found:
-        seen = _differences(subject, seen)
-        if sharp and has(subject, "sharpened"):
+        seen = _differences(subject, seen, work)
+        if work.sharp and has(subject, "sharpened"):
             seen = _sharp(subject, seen)
     return seen
 
@@ -216,7 +155,7 @@ def _injected(subject: Any, seen: Pass) -> Pass:
     return _keep(seen, injected=(chosen, logits))
 
 
-def _directions(seen: Pass, share: Array, head: Array, rows: Array) -> Iterator[Array]:
+def _directions(seen: Pass, share: Array, head: Array, count: int) -> Iterator[Array]:
     """The claimed share first (it sees any factor), then random ones (they see missing rows); each at right angles to the
     projection's share, row by row, so that only the lookup's is measured."""
     rng = np.random.default_rng([seen.probe.seed, 53])
@@ -224,10 +163,10 @@ def _directions(seen: Pass, share: Array, head: Array, rows: Array) -> Iterator[
     size = float(norms.max(initial=0.0))
     claimed = share / (size or 1.0)
     drawn = [rng.standard_normal(share.shape) / np.sqrt(share.shape[1]) for _ in range(2)]
-    for direction in ([claimed] if size > 0 else []) + drawn:
+    several = ([claimed] if size > 0 else []) + drawn
+    for direction in several if count > 1 else [claimed + 0.5 * drawn[0]]:
         along = (head * direction).sum(1, keepdims=True) / ((head * head).sum(1, keepdims=True) + 1e-300)
         yield direction - along * head
-    del rows
 
 
 def _shares(seen: Pass, gradient: Array, form: algebra.Explained, table: Array) -> tuple[Array, Array, Array]:
@@ -238,8 +177,7 @@ def _shares(seen: Pass, gradient: Array, form: algebra.Explained, table: Array) 
     head = np.zeros((rows.size, table.shape[1]))
     if not algebra.separate(seen):
         inside = rows < form.columns
-        part = algebra.share_of_head(form, algebra.projected(seen), seen.cotangent)
-        head[inside] = part[rows[inside]]
+        head[inside] = algebra.share_of_head(form, algebra.projected(seen), seen.cotangent, rows[inside])
     return rows, gradient[rows].astype(np.float64) - head, head
 
 
@@ -276,13 +214,13 @@ def _finite(logits: Array) -> Array:
     return np.where(np.isfinite(logits), logits, 0.0)
 
 
-def _differences(subject: Any, seen: Pass) -> Pass:
+def _differences(subject: Any, seen: Pass, work: Effort) -> Pass:
     if hasattr(subject, "can_write") and not subject.can_write("table"):
         return seen
     assert seen.gradient is not None and seen.gradient.table is not None
     rows, share, head = _shares(seen, seen.gradient.table, seen.explained, seen.table)
     out = []
-    for direction in _directions(seen, share, head, rows):
+    for direction in _directions(seen, share, head, work.directions):
         terms = (share * direction).sum(1)
         allowed = tolerances.difference(terms, 0.0)
         wanted = float(terms.sum()) / seen.declared.input_gradient_scale
@@ -320,7 +258,7 @@ def _sharp(subject: Any, seen: Pass) -> Pass:
                 return seen
             rows, share, head = _shares(twin, gradient.table, twin.explained, twin.table)
             out = []
-            for direction in _directions(twin, share, head, rows):
+            for direction in _directions(twin, share, head, 3):
                 terms = (share * direction).sum(1)
                 wanted = float(terms.sum()) / seen.declared.input_gradient_scale
                 found = _quotients(
@@ -335,7 +273,7 @@ def _sharp(subject: Any, seen: Pass) -> Pass:
         return seen
 
 
-def write_rows(subject: Any, seen: Pass, side: str) -> Writing | None:
+def write_rows(subject: Any, seen: Pass, side: str, before: Array | None = None) -> Writing | None:
     """One forward with rows written that no lookup of the pass reads: one random, one zero, one a copy of another."""
     if hasattr(subject, "can_write") and not subject.can_write(side):
         return None
@@ -360,7 +298,8 @@ def write_rows(subject: Any, seen: Pass, side: str) -> Writing | None:
             values[i] = drawn[i]
         elif role == "copy":
             values[i] = values[0] if source == rows[0] else array[source]
-    before = subject.logits(seen.probe.ids, seen.probe.train)
+    if before is None:
+        before = subject.logits(seen.probe.ids, seen.probe.train)
     with subject.written(side, rows, values):
         after = subject.logits(seen.probe.ids, seen.probe.train)
     return Writing(rows, tuple(roles), values, before, after, side, source)
@@ -432,55 +371,63 @@ def _loss_quotients(
     return Difference(rows, direction, tuple(used), tuple(quotients)) if used else None
 
 
-def gather(subject: Any, declared: Declaration, probe: Probe, profile: str) -> Case:
+def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> Case:
     """All the evidence of the main example."""
-    standard = profile == "standard"
     missing = {name: reason for name, reason in REASONS.items() if not has(subject, name)} | subject.missing
-    first = one_pass(subject, probe, declared, sharp=standard, inject=standard)
-    if first.table.shape[0] < 2:
+    first = one_pass(subject, probe, declared, work)
+    _distinct(first)
+    first = _written(subject, first, None if work.aside else first.logits)
+    first = _called(subject, first, work.calls)
+    answers, repeats, loss = True, (), None
+    if work.aside:
+        answers = responds(subject, first)
+        repeats = tuple(subject.logits(probe.ids, reseed=False) for _ in range(2))
+    holdings = subject.holdings(probe) if has(subject, "holdings") else None
+    if work.aside and first.gradient is not None and first.gradient.table is not None:
+        loss = loss_evidence(subject, first)
+    passes = [first]
+    trained = dataclasses.replace(probe, train=True)
+    if work.train:
+        with contextlib.suppress(NotImplementedError):
+            passes.append(_called(subject, one_pass(subject, trained, declared, work), work.calls))
+    elif has(subject, "edges") and first.gradient is not None and first.gradient.table is not None:
+        first = _keep(first, gradient=dataclasses.replace(first.gradient, train_edges=subject.edges(trained, 1)))
+        passes = [first]
+    return Case(declared, tuple(passes), repeats, holdings, loss, answers, missing)
+
+
+def _distinct(seen: Pass) -> None:
+    """Raises NotJudged where the rows that the inputs read cannot tell one table from another."""
+    if seen.table.shape[0] < 2:
         raise NotJudged("the table has one row: there is nothing to tell apart")
-    read = first.table[first.lookup_rows[first.lookup_rows < first.table.shape[0]]]
+    read = seen.table[seen.lookup_rows[seen.lookup_rows < seen.table.shape[0]][:64]]
     if read.shape[0] > 1 and np.unique(read, axis=0).shape[0] < 2:
         raise NotJudged("all rows of the table that the inputs read are equal: nothing can be told apart")
-    writing = write_rows(subject, first, "head")
-    through = None
-    look = first.look
-    if algebra.separate(first) or look is None or look.head is None or look.head.region is None:
-        through = write_rows(subject, first, "table")
-        writing = writing if algebra.separate(first) else through
-    else:
-        through = writing
-    gradient = first.gradient
-    if standard and has(subject, "edges") and gradient is not None and gradient.table is not None:
-        gradient = dataclasses.replace(gradient, edges=gradient.edges + subject.edges(probe, 3))
-    first = _keep(first, writing=writing, through=through, gradient=gradient)
-    passes = [first]
-    answers = responds(subject, first) if standard else True
-    repeats = tuple(subject.logits(probe.ids, reseed=False) for _ in range(2)) if standard or first.look else ()
-    holdings = subject.holdings(probe) if has(subject, "holdings") else None
-    loss = None
-    if standard and not declared.frozen and first.gradient is not None and first.gradient.table is not None:
-        loss = loss_evidence(subject, first)
-    if standard or has(subject, "edges"):
-        trained = dataclasses.replace(probe, train=True)
-        with contextlib.suppress(NotImplementedError):
-            later = one_pass(subject, trained, declared, deep=False, inject=False, sharp=standard)
-            grown = later.gradient
-            if standard and has(subject, "edges") and grown is not None and grown.table is not None:
-                later = _keep(later, gradient=dataclasses.replace(grown, edges=grown.edges + subject.edges(trained, 3)))
-            passes.append(later)
-    return Case(declared, tuple(passes), repeats, holdings, loss, answers, missing)
+
+
+def _written(subject: Any, seen: Pass, before: Array | None) -> Pass:
+    """Add the relations by writing: one pass where both uses are one memory, two where they may not be."""
+    writing = write_rows(subject, seen, "head", before)
+    through = writing
+    look = seen.look
+    if algebra.separate(seen) or look is None or look.head is None or look.head.region is None:
+        through = write_rows(subject, seen, "table", before)
+        writing = writing if algebra.separate(seen) else through
+    return _keep(seen, writing=writing, through=through)
+
+
+def _called(subject: Any, seen: Pass, calls: int) -> Pass:
+    """Add the edges of further calls."""
+    gradient = seen.gradient
+    if not calls or not has(subject, "edges") or gradient is None or gradient.table is None:
+        return seen
+    return _keep(
+        seen, gradient=dataclasses.replace(gradient, edges=gradient.edges + subject.edges(seen.probe, calls))
+    )
 
 
 def gather_more(subject: Any, declared: Declaration, probe: Probe) -> Case:
     """The evidence of a further example: one mode, no differences in float64."""
-    seen = one_pass(subject, probe, declared, deep=False, sharp=False)
-    writing = write_rows(subject, seen, "head")
-    through = write_rows(subject, seen, "table") if algebra.separate(seen) else writing
     missing = {name: reason for name, reason in REASONS.items() if not has(subject, name)} | subject.missing
-    return Case(declared, (_keep(seen, writing=writing, through=through),), (), None, None, True, missing)
-
-
-def _sentence(error: BaseException) -> str:
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+    seen = _written(subject, one_pass(subject, probe, declared, FURTHER), None)
+    return Case(declared, (seen,), (), None, None, True, missing)

@@ -19,6 +19,7 @@ from .declaration import Declaration, merged
 from .diagnosis import diagnose
 from .errors import NotJudged
 from .evidence import Case
+from .premise import longest, settle
 from .probe import Room
 from .protocol import Built
 from .report import Both, Cost, Report, Result
@@ -28,8 +29,6 @@ Progress = Callable[[str], None]
 PROFILES = ("quick", "standard")
 DECLARED = ("tied", "untied", "both")
 EXAMPLES = 8
-# Elements of the table above which further examples cost more than they tell.
-LARGE = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,22 +243,21 @@ def _judge(
 
     with subject:
         say("finding out what may be asked")
-        known, more = gather.room(subject, declared)
+        known, main, more = settle(subject, declared, options.seed)
         notes += more
-        known, main = gather.settle(subject, declared, known, options.seed)
         if clock is not None:
             clock.partial = lambda: report("timed out")
         say("watching passes")
-        case = gather.gather(subject, declared, main, options.profile)
+        work = gather.effort(options.profile, subject.table().size)
+        case = gather.gather(subject, declared, main, work)
         say("judging")
         for item in requirements():
             if item.id in chosen:
                 findings[item.id] = _judged(item, case)
         failing = {i for i, (f, _) in findings.items() if f.verdict == "fail"}
-        large = case.first.table.size > LARGE
-        if large and options.profile == "standard":
-            notes.append("the table is large: one example was judged, further ones were not drawn")
-        if options.profile == "standard" and not failing and not large:
+        if work == gather.LARGE:
+            notes.append("the table is large: one example was judged in each mode, further ones were not drawn")
+        if work == gather.FULL and not failing:
             say("drawing further examples")
             _search(subject, declared, known, options, chosen, findings, clock)
         if clock is not None:
@@ -292,7 +290,7 @@ def _search(
     import hypothesis
     from hypothesis import HealthCheck, Phase
 
-    known = gather.longest(subject, known)
+    known = longest(subject, known)
     for drawn in probes.covering(known, options.seed):
         bad = _failing(subject, declared, drawn, chosen)
         if bad:

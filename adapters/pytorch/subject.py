@@ -178,7 +178,7 @@ class TorchSubject:
         if table.narrowed is None and len(cast) == 1 and None not in cast:
             table = dataclasses.replace(table, narrowed=dtype_name(next(iter(cast))))  # type: ignore[arg-type]
         head = find_head(watch, logits, columns, group.first.array)
-        return self._describe(reader, watch, logits, group, table, view, head)
+        return self._describe(reader, watch, logits, flat, group, table, view, head)
 
     def _choose(self, groups: list[Group], watch: Watch, logits: Tensor, columns: int) -> Group | None:
         """Decision 8: the array that the ids index; of several, the one whose rows the projection reads."""
@@ -219,6 +219,7 @@ class TorchSubject:
         reader: Reader,
         watch: Watch,
         logits: Tensor,
+        flat: Tensor,
         group: Group,
         table: Use,
         view: Tensor | None,
@@ -273,6 +274,7 @@ class TorchSubject:
             others=tuple(others),
             padding_seen=padding,
             cut_lookups=_cut(group.lookups),
+            logits=to_numpy(flat).astype(np.float64),
             cut_products=_cut([watch.products[i] for i in self._products]),
             head_where=head.first.where if head is not None else "",
             trail=last.trail,
@@ -298,7 +300,6 @@ class TorchSubject:
                 for matrix in (tensor.detach(), tensor.detach().T):
                     if matrix.shape[0] < columns or matrix.shape[0] <= used:
                         continue
-                    self._snapshot.save_storage(tensor)
                     moved = self._moved(matrix, used, probe, before)
                     other = self._moved(matrix, absent, probe, before) if absent is not None else 0.0
                     if moved > 0 and other <= 1 and (best is None or moved > best[0]):
@@ -311,7 +312,7 @@ class TorchSubject:
         head = find_head(watch, logits, columns, matrix)
         group = Group([], np.unique(probe.ids), tokens=np.zeros(0, dtype=np.int64))
         group.lookups = [_pretend(matrix, trace)]
-        look = self._describe(reader, watch, logits, group, table, view, head)
+        look = self._describe(reader, watch, logits, flat, group, table, view, head)
         empty = np.zeros(0, dtype=np.int64)
         return dataclasses.replace(look, tokens=empty, rows=empty, rows_read=np.unique(probe.ids), input_scales=())
 
@@ -351,12 +352,11 @@ class TorchSubject:
     def written(self, side: str, rows: Array, values: Array) -> Iterator[None]:
         """Rows of the table hold other values inside the block, and their own bits again after it.
 
-        The write goes through the tensor that the model holds, in place, as an optimizer's would.
+        The write goes through the tensor that the model holds, in place, as an optimizer's would; no copy of the table.
         """
         view = self._side(side)
         assert view is not None
         owner = self._reader.owner(view)[1]
-        self._snapshot.save_storage(owner)
         index = torch.tensor(rows, dtype=torch.long, device=view.device)
         with torch.no_grad():
             target = owner.as_strided(view.shape, view.stride(), view.storage_offset())
@@ -427,7 +427,7 @@ class TorchSubject:
             found = graph.routes((one.array, one.source), (other.array, other.source), known, self.seed)
             routes = tuple((self._name_of(leaf), *numbers) for leaf, numbers in found)
         note = "" if table is not None else "not reached"
-        return values, dtype, Gradient(table, None, None, names, (), routes, note)
+        return values, dtype, Gradient(table, by_object=names, routes=routes, note=note)
 
     def edges(self, probe: Probe, calls: int) -> tuple[int, ...]:
         """On consecutive calls, how many edges of the autograd graph enter the table's leaves."""

@@ -364,7 +364,7 @@ def write_through(case: Case) -> Finding:
         asked = True
         column = writing.rows[0]
         before, after = writing.before[:, column], writing.after[:, column]
-        moved = bool(np.any(before != after))
+        moved = bool(np.abs(after - before).max() > tolerances.unchanged(writing.before, seen.dtype))
         if case.declared.tied and not moved:
             others = np.flatnonzero((writing.before != writing.after).any(0))
             if others.size:

@@ -1,0 +1,120 @@
+"""The premise, before any verdict: the model runs, the table is found, and what will be asked can tell tied from untied."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from . import probe as probes
+from .declaration import Declaration
+from .errors import NotJudged
+from .evidence import Array, Look, Probe
+from .probe import Room
+
+SHAPES = ((2, 8), (2, 4), (2, 2), (1, 8), (1, 4), (1, 2), (2, 1), (1, 1))
+
+
+def has(subject: Any, capability: str) -> bool:
+    """Whether a subject can do something beyond the three things that all can."""
+    return callable(getattr(subject, capability, None)) and capability not in subject.missing
+
+
+def settle(subject: Any, declared: Declaration, seed: int) -> tuple[Room, Probe, list[str]]:
+    """Learn what may be asked, from one pass where the subject can be watched, and draw the run's main probe.
+
+    Raises:
+        NotJudged: it runs on nothing, nothing can be told apart, or no table is found.
+    """
+    shape, logits, look, error = _first(subject, seed)
+    notes = []
+    if shape != SHAPES[0]:
+        notes.append(f"ids of shape {SHAPES[0]} are refused ({error}); judged with {shape}")
+    columns = logits.shape[1]
+    if columns < 2:
+        raise NotJudged("the vocabulary has one token: there is nothing to tell apart")
+    if np.isnan(logits).any():
+        raise NotJudged("the logits are not a number (NaN)")
+    if not np.any(logits[np.isfinite(logits)]):
+        raise NotJudged("every logit is zero: nothing can tell a tied table from an untied one")
+    known = Room(min(declared.vocabulary or columns, columns), shape[1], shape[0], declared.padding_rows)
+    if not has(subject, "look"):
+        rows = subject.table().shape[0]
+        _rows_declared(declared, rows)
+        known = dataclasses.replace(known, tokens=min(known.tokens, rows))
+        return known, probes.seeded(known, seed), notes
+    look = look or subject.look(probes.seeded(known, seed))
+    if look is None:
+        raise NotJudged(
+            "no table was found: no lookup reads rows by the token ids, and no written row moves the logits as one"
+        )
+    known, drawn = _drawn(subject, declared, known, look, seed)
+    return known, drawn, notes
+
+
+def _first(subject: Any, seed: int) -> tuple[tuple[int, int], Array, Look | None, str]:
+    """The first shape of the ladder that runs, on ids that are surely legal: (shape, logits, look, why not the first)."""
+    error = ""
+    for batch, length in SHAPES:
+        ids = np.resize([1, 0, 0, 1, 1], batch * length).reshape(batch, length).astype(np.int64)
+        for tokens in (ids, np.zeros_like(ids)):
+            try:
+                look = subject.look(Probe(tokens, seed)) if has(subject, "look") else None
+                logits = look.logits if look is not None else subject.logits(tokens)
+            except NotJudged:
+                raise
+            except Exception as problem:
+                error = error or sentence(problem)
+                continue
+            return (batch, length), logits, look, error
+    raise NotJudged(f"the model does not run on token ids: {error}")
+
+
+def _rows_declared(declared: Declaration, rows: int) -> None:
+    for row in declared.padding_rows:
+        if row >= rows:
+            raise NotJudged(f"row {row} is declared a padding row, but the table has {rows} rows")
+
+
+def _drawn(subject: Any, declared: Declaration, known: Room, look: Look, seed: int) -> tuple[Room, Probe]:
+    rows, width = look.table.values.shape
+    _rows_declared(declared, rows)
+    if known.tokens != rows and known.tokens == width and look.head is None:
+        raise NotJudged(
+            f"the model returns {known.tokens} numbers a position for a table of {rows} rows: hidden states, not logits"
+        )
+    known = dataclasses.replace(known, tokens=min(known.tokens, rows))
+    if look.padding_seen is None or look.padding_seen >= known.tokens or look.padding_seen in known.always:
+        return known, probes.seeded(known, seed)
+    # The padding row that the lookup names belongs into the ids, unless the model makes nothing finite of it.
+    wider = dataclasses.replace(known, always=(*known.always, look.padding_seen))
+    with contextlib.suppress(Exception):
+        drawn = probes.seeded(wider, seed)
+        if np.isfinite(subject.logits(drawn.ids)).any(1).all():
+            return wider, drawn
+    return known, probes.seeded(known, seed)
+
+
+def longest(subject: Any, known: Room) -> Room:
+    """The longest length of a short ladder that the model takes, and three sequences where it takes them."""
+    for length in (64, 32, 16, 12):
+        if length <= known.length:
+            break
+        ids = probes.seeded(dataclasses.replace(known, length=length), 5, batch=1, length=length).ids
+        with contextlib.suppress(Exception):
+            subject.logits(ids)
+            known = dataclasses.replace(known, length=length)
+            break
+    if known.batch == 2:
+        with contextlib.suppress(Exception):
+            subject.logits(np.zeros((3, 2), dtype=np.int64))
+            known = dataclasses.replace(known, batch=3)
+    return known
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
