@@ -239,14 +239,15 @@ def _trainable(model: Any) -> int:
 
 
 def _pretrained(name: str, tied: bool | None, trust_remote_code: bool) -> Any:
+    import torch
     import transformers
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     local = name.startswith(("./", "../", "/"))
-    failure = ValueError if local else LookupError
+    failure = NotJudged if local else LookupError
     if local and not (Path(name) / "config.json").is_file():
-        raise ValueError(f"{name} is no folder with a config.json in it")
+        raise NotJudged(f"{name} is no folder with a config.json in it")
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     except Exception as error:

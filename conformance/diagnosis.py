@@ -154,8 +154,10 @@ def diagnose(
         if finding.verdict == "fail":
             groups.setdefault(finding.cause or "unknown", []).append(id)
 
-    def rank(cause: str) -> tuple[bool, int]:
-        return all(levels[i] != "MUST" for i in groups[cause]), order.get(cause, len(order))
+    def rank(cause: str) -> tuple[bool, bool, int]:
+        # That uses come and go says less than what any single pass shows.
+        vague = groups[cause] == ["gradient.every-call"]
+        return all(levels[i] != "MUST" for i in groups[cause]), vague, order.get(cause, len(order))
 
     out = []
     for cause in sorted(groups, key=rank):

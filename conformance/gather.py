@@ -306,16 +306,19 @@ def write_rows(subject: Any, seen: Pass, side: str, before: Array | None = None)
 
 
 def responds(subject: Any, seen: Pass) -> bool:
-    """Whether a random vector in a row that the pass reads moves any logit."""
+    """Whether random vectors in the rows that the pass reads move the logit of any other token."""
     if hasattr(subject, "can_write") and not subject.can_write("table"):
         return True
     rows = np.asarray([r for r in seen.lookup_rows if r < seen.table.shape[0]], dtype=np.int64)
+    others = np.setdiff1d(np.arange(seen.logits.shape[1]), rows)
+    if not others.size:
+        others = np.arange(seen.logits.shape[1])
     rng = np.random.default_rng([seen.probe.seed, 71])
     spread = float(np.std(seen.table[rows])) or 1.0
     before = subject.logits(seen.probe.ids, seen.probe.train)
     with subject.written("table", rows, rng.standard_normal((rows.size, seen.table.shape[1])) * spread):
         after = subject.logits(seen.probe.ids, seen.probe.train)
-    return not np.array_equal(before, after)
+    return not np.array_equal(before[:, others], after[:, others], equal_nan=True)
 
 
 def loss_evidence(subject: Any, seen: Pass) -> Loss | None:
@@ -412,7 +415,8 @@ def _written(subject: Any, seen: Pass, before: Array | None) -> Pass:
     look = seen.look
     if algebra.separate(seen) or look is None or look.head is None or look.head.region is None:
         through = write_rows(subject, seen, "table", before)
-        writing = writing if algebra.separate(seen) else through
+        own = algebra.separate(seen) and look is not None and look.head is not None and not look.head.refilled
+        writing = writing if own else through
     return _keep(seen, writing=writing, through=through)
 
 
@@ -421,9 +425,7 @@ def _called(subject: Any, seen: Pass, calls: int) -> Pass:
     gradient = seen.gradient
     if not calls or not has(subject, "edges") or gradient is None or gradient.table is None:
         return seen
-    return _keep(
-        seen, gradient=dataclasses.replace(gradient, edges=gradient.edges + subject.edges(seen.probe, calls))
-    )
+    return _keep(seen, gradient=dataclasses.replace(gradient, edges=gradient.edges + subject.edges(seen.probe, calls)))
 
 
 def gather_more(subject: Any, declared: Declaration, probe: Probe) -> Case:

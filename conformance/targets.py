@@ -86,6 +86,8 @@ def _called(factory: Any) -> Any:
 
 
 def _unpacked(made: Any) -> Built:
+    if isinstance(made, Built):
+        return made
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Declaration):
         return Built(made[0], made[1])
     return Built(made)

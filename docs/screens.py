@@ -1,6 +1,6 @@
 """Runs ``tiecheck run`` and draws what it prints as the README's pictures: ``python docs/screens.py``.
 
-A picture shows the top of the output as on a terminal of 100 columns; of file names, the folder that the package lies
+A picture shows the top of the output as on a terminal of 104 columns; of file names, the folder that the package lies
 in is cut.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 SCREENS = {"broken.svg": "demo:detached-head", "sound.svg": "demo:sound"}
 """File name to target."""
-WIDTH, HEIGHT = 100, 22
+WIDTH, HEIGHT = 104, 20
 
 
 def lines(target: str) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from .trace import Lookup, Product, Trace, Watch, key_of, narrower
 
 _CHUNK = 4096
+_COPIED = 1 << 22
 
 
 def to_numpy(tensor: Tensor) -> Array:
@@ -189,6 +190,8 @@ class Reader:
         region = self.region(view) if view is not None else None
         leaves = self.names(trace.leaves) if view is None else (region.owner,) if region else ()
         values = to_numpy(array)
+        if values.size <= _COPIED:  # later passes may write into this memory; a large table is put back, row by row
+            values = values.copy()
         use = Use(values, region, leaves, narrowed, refilled, where, autocast, dtype_name(array.dtype))
         return use, view
 
@@ -231,10 +234,13 @@ def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor) -> Head
     width = table.shape[1]
     products = [(i, watch.products[i]) for i in sorted(watch.trace(logits).products)]
     parts = [(i, p, matrix) for i, p in products if (matrix := _oriented(p, width, columns)) is not None]
-    if not parts:
-        return None
+    if sum(m.shape[0] for _, _, m in parts) < min(columns, table.shape[0]):
+        return None  # a product of the network, not of a row for each token
     index, first, array = parts[0]
     if len(parts) == 1:
+        stranger = not first.trace.leaves & watch.trace(table).leaves
+        if stranger and not _resembles(first, array, logits, columns):
+            return None
         return Head(array, first.trace, _hidden(first, width), [index], first)
     indices = [i for i, _, _ in parts]
     if all(_same_view(m, array) for _, _, m in parts):
@@ -258,6 +264,20 @@ def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor) -> Head
     trace = Trace(leaves) if whole is None else first.trace
     array = torch.cat([m.detach() for _, m in unique]) if whole is None else whole
     return Head(array, trace, _hidden(first, width), indices, first)
+
+
+def _resembles(product: Product, array: Tensor, logits: Tensor, columns: int) -> bool:
+    """Whether logits follow the product at all: a last layer of the network of just that many rows does not."""
+    hidden = _hidden(product, array.shape[1])
+    flat = logits.detach().reshape(-1, logits.shape[-1])
+    if hidden is None or hidden.shape[0] != flat.shape[0]:
+        return True
+    count = min(columns, array.shape[0], 512)
+    one = (hidden.detach().double() @ array[:count].detach().double().T).nan_to_num()
+    other = flat[:, :count].double().nan_to_num()
+    one, other = one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True)
+    best = (one @ other.T) / (one.norm(dim=1)[:, None] * other.norm(dim=1)[None] + 1e-300)
+    return bool(best.max(1).values.mean() > 0.25)
 
 
 def _oriented(product: Product, width: int, columns: int) -> Tensor | None:

@@ -72,6 +72,7 @@ class TorchSubject:
     def __enter__(self) -> TorchSubject:
         self._stack = contextlib.ExitStack()
         try:
+            self._materialize()
             self._snapshot = self._stack.enter_context(Snapshot(self.module))
             self._stack.enter_context(torch.enable_grad())
             if self._device is not None or self._dtype is not None:
@@ -92,6 +93,17 @@ class TorchSubject:
         self._last_graph = None
         self._table = self._head = None
         self._stack.close()
+
+    def _materialize(self) -> None:
+        """A lazy module has no parameters before its first forward: there is nothing yet to put back or to judge."""
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in self.module.parameters()):
+            state, modes = torch.get_rng_state(), [(m, m.training) for m in self.module.modules()]
+            torch.manual_seed(self.seed)
+            with torch.no_grad():
+                self._caller(self.module, torch.tensor([[1, 0], [0, 1]]))
+            torch.set_rng_state(state)
+            for module, training in modes:
+                module.training = training
 
     def _move(self) -> None:
         dtype = getattr(torch, self._dtype) if self._dtype else None
@@ -518,7 +530,7 @@ class TorchSubject:
     def sharpened(self) -> Iterator[bool]:
         """Every parameter and buffer in float64 inside the block, memory still shared as before; yields whether it is."""
         tensors = {id(t): t for _, t in self._named if t.is_floating_point()}
-        storages: dict[int, Tensor] = {}
+        storages: dict[int | None, Tensor] = {}
         kept = [(t, t.data) for t in tensors.values()]
         view, head, reader, watched, products = self._table, self._head, self._reader, self._watched, self._products
         fits = sum(t.numel() for t in tensors.values()) <= 1 << 21 and view is not None and not self._derived
@@ -526,6 +538,8 @@ class TorchSubject:
             yield False
             return
         assert view is not None
+        # Keys are taken before anything is swapped: the table may be the parameter object itself.
+        keys = [None if side is None else key_of(side) for side in (view, head)]
         try:
             for tensor, data in kept:
                 key = key_of(data)
@@ -533,12 +547,13 @@ class TorchSubject:
                     flat = torch.empty(0, dtype=data.dtype, device=data.device).set_(data.untyped_storage())
                     storages[key] = flat.double()
                 tensor.data = storages[key].as_strided(data.shape, data.stride(), data.storage_offset())
-            self._table = storages[key_of(view)].as_strided(view.shape, view.stride(), view.storage_offset())
-            if head is not None and key_of(head) in storages:
-                self._head = storages[key_of(head)].as_strided(head.shape, head.stride(), head.storage_offset())
+            if keys[0] not in storages:
+                yield False
+                return
+            self._table = storages[keys[0]].as_strided(view.shape, view.stride(), view.storage_offset())
+            if head is not None and keys[1] in storages:
+                self._head = storages[keys[1]].as_strided(head.shape, head.stride(), head.storage_offset())
             yield True
-        except KeyError:
-            yield False
         finally:
             for tensor, data in kept:
                 tensor.data = data

@@ -117,7 +117,8 @@ def _head_rows(seen: Pass, form: Explained) -> Iterator[_Head]:
         expected = share_of_head(form, table, seen.cotangent, rows)
         size = share_of_head(form, table, seen.cotangent, rows, absolute=True)
         bound = tolerances.head_share(size, form.hidden.shape[0], edges, *dtypes)
-        if form.origin == "solved":
+        if form.origin == "solved" or form.token_scale is not None or form.cap is not None:
+            # h, or the numbers of the map, were fitted: they carry the rounding of the logits.
             bound = bound + 1e3 * tolerances.unit(seen.dtype) * size.max()
         yield _Head(expected, gradient[rows].astype(np.float64), bound, rows)
 

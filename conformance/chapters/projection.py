@@ -318,7 +318,8 @@ def _changes(seen: Pass, writing: Writing) -> tuple[Array, Array]:
 
 
 def _writings(case: Case) -> list[tuple[Pass, Writing]]:
-    return [(seen, seen.writing) for seen in case.passes if seen.writing is not None]
+    """The writes that the projection saw; one that it did not see is storage.write-through's."""
+    return [(s, s.writing) for s in case.passes if s.writing is not None and _moves(s.writing)]
 
 
 _NO_WRITE = "no row can be written that the pass does not read (the table is computed, or every row is read)"

@@ -27,8 +27,8 @@ def deterministic(case: Case) -> Finding:
 
 @requirement(
     "subject.responds",
-    statement="A write to the rows that an input looks up changes the logits.",
-    formula="E[ids] := random  =>  f(ids) changes",
+    statement="A write to the rows that an input looks up changes the logits of other tokens: the lookup is alive.",
+    formula="E[ids] := random  =>  f(ids)_w changes for some w not in ids",
     source="the premise: a table that nothing depends on cannot be judged",
 )
 def responds(case: Case) -> Finding:
@@ -36,7 +36,7 @@ def responds(case: Case) -> Finding:
         where = case.first.look.table.where if case.first.look is not None else ""
         return failed(
             "stale-copy",
-            "random vectors written into the rows that the ids look up changed no logit",
+            "random vectors written into the rows that the ids look up changed the logits of no other token",
             where=where or None,
         )
     return passed("a write to the rows that were read moved the logits")
