@@ -226,8 +226,8 @@ def _shared_besides(tied: Any, untied: Any) -> int:
         groups.setdefault(id(parameter), {})[id(apart[name])] = apart[name]
     more = 0
     for group in groups.values():
-        others = [p.numel() for key, p in group.items() if key not in tables]
-        more += sum(others if tables & group.keys() else others[1:])
+        owed = 2 if tables & group.keys() else 1
+        more += sum(p.numel() for p in list(group.values())[owed:])
     return more
 
 

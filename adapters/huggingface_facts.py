@@ -338,6 +338,7 @@ NOT_PADDED: frozenset[str] = frozenset(
 
 # Classes that stay untied whatever the flag says: tie_weights() finds nothing to do, and says nothing.
 NEVER_TIED: dict[str, str] = {
+    "audioflamingo3": "AudioFlamingo3ForConditionalGeneration has no _tied_weights_keys",
     "bailing_hybrid": "BailingHybridForCausalLM._tied_weights_keys = {}",
     "bigbird_pegasus": "BigBirdPegasusForCausalLM has no _tied_weights_keys, though its config's default is to tie",
     "cpmant": "CpmAntForCausalLM._tied_weights_keys = {}: the table has rows for prompts that the head has not, though "
@@ -348,7 +349,10 @@ NEVER_TIED: dict[str, str] = {
     "kimi_linear": "KimiLinearForCausalLM._tied_weights_keys = {}",
     "mllama": "MllamaForCausalLM has no _tied_weights_keys: its table has eight rows that the head has not",
     "moshi": "MoshiForCausalLM has no _tied_weights_keys: its table has one row that the head has not",
+    "musicflamingo": "MusicFlamingoForConditionalGeneration has no _tied_weights_keys",
     "nemotron_h": "NemotronHForCausalLM._tied_weights_keys = {}",
+    "omniasr": "OmniASRForConditionalGeneration has no _tied_weights_keys",
+    "qwen2_audio": "Qwen2AudioForConditionalGeneration has no _tied_weights_keys",
     "reformer": "ReformerModelWithLMHead has no _tied_weights_keys: its head reads 2 D columns",
     "rembert": "RemBertForCausalLM has no _tied_weights_keys: input and output embeddings are decoupled by design",
     "xlstm": "xLSTMForCausalLM has no _tied_weights_keys",

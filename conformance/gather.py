@@ -91,7 +91,8 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
         gradient=gradient,
         declared=declared,
     )
-    if work.inject and not probe.train and look is not None and look.hidden is not None and has(subject, "inject"):
+    free = declared.output_bias or declared.scale_parameter  # numbers per token need more rows than one pass may show
+    if work.inject and (free or not probe.train) and look is not None and look.hidden is not None and has(subject, "inject"):
         seen = _injected(subject, seen)
     if gradient is not None and gradient.table is not None and seen.explained.found:
         seen = _differences(subject, seen, work)

@@ -277,7 +277,9 @@ def _resembles(product: Product, array: Tensor, logits: Tensor, columns: int) ->
     other = flat[:, :count].double().nan_to_num()
     one, other = one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True)
     best = (one @ other.T) / (one.norm(dim=1)[:, None] * other.norm(dim=1)[None] + 1e-300)
-    return bool(best.max(1).values.mean() > 0.25)
+    # Of n unrelated rows the best correlation over c columns is about sqrt(2 ln n / c).
+    chance = math.sqrt(2 * math.log(max(best.shape[1], 2)) / count)
+    return bool(best.max(1).values.mean() > min(0.25 + chance, 0.9))
 
 
 def _oriented(product: Product, width: int, columns: int) -> Tensor | None:
