@@ -140,6 +140,8 @@ class _Data:
 def projected(seen: Pass) -> Array:
     """The array that the projection is judged against: the table, or the projection's own where it is another memory."""
     look = seen.look
+    if look is None and seen.head is not None:
+        return seen.head
     if look is None or look.head is None:
         return seen.table
     if look.head.region is not None and look.table.region is not None:
@@ -154,7 +156,7 @@ def separate(seen: Pass) -> bool:
     """Whether the projection is known to read memory of its own, of which the lookup's table holds nothing."""
     look = seen.look
     if look is None or look.head is None:
-        return False
+        return look is None and seen.head is not None
     if look.head.region is None or look.table.region is None:
         return not set(look.head.leaves) & set(look.table.leaves)
     return look.head.region.storage != look.table.region.storage
@@ -186,38 +188,32 @@ def explain(seen: Pass) -> Explained:
     look = seen.look
     pool = seen.hidden if seen.hidden is not None else (look.hidden if look is not None else None)
     if pool is not None and pool.shape[1] == table.shape[1]:
-        hidden = aligned(pool.astype(np.float64), table, logits)
-        if hidden is not None:
-            form = _explain_with(seen, table, hidden, logits, columns)
-            if form.found or form.problem != "unknown":
-                return form
-            solved = _solve(seen, table, logits, columns)
-            return solved if solved is not None and solved.found and not _trusted(seen, hidden) else form
+        forms = []
+        for order in orders(pool.astype(np.float64), table, logits, seen.probe.ids.shape):
+            forms.append(_explain_with(seen, table, pool[order].astype(np.float64), logits, columns, order))
+            if forms[-1].found or not forms[-1].asked:
+                return forms[-1]
+        if forms:
+            solved = _solve(seen, table, logits, columns) if forms[0].problem == "unknown" else None
+            trusted = pool.shape[0] == logits.shape[0]
+            return solved if solved is not None and solved.found and not trusted else forms[0]
     solved = _solve(seen, table, logits, columns)
     return solved if solved is not None else Explained(False, asked=False, columns=columns)
 
 
-def _trusted(seen: Pass, hidden: Array) -> bool:
-    """Whether the h that was seen is surely what the logits were made of: one product, as many rows as positions."""
-    look = seen.look
-    return look is not None and look.hidden is not None and look.hidden.shape[0] == hidden.shape[0]
-
-
-def aligned(pool: Array, table: Array, logits: Array) -> Array | None:
-    """The rows of what the projection read in the order of the logits' positions (time-major, chunked, repeated)."""
+def orders(pool: Array, table: Array, logits: Array, shape: tuple[int, ...]) -> Iterator[Array]:
+    """In which order the rows of what the projection read may stand for the logits' positions: as they are, time-major,
+    or each position with the row whose products it resembles most (chunks, repeats)."""
     count = logits.shape[0]
+    if pool.shape[0] == count:
+        yield np.arange(count)
+        if count == int(np.prod(shape)) and min(shape) > 1:
+            yield np.arange(count).reshape(shape[::-1]).T.ravel()
     step = max(1, logits.shape[1] // 2048)
     picked = np.arange(0, logits.shape[1], step)
-    product = pool @ table[picked].astype(np.float64).T
-    target = logits[:, picked]
-    scores = _correlation(target, product)
-    best = scores.argmax(1)
-    # Positions of nearly equal h look alike; another order than the given one must be clearly better.
-    if pool.shape[0] == count and float(np.mean(scores.max(1) - np.diag(scores))) < 0.02:
-        return pool
-    if pool.shape[0] == count and float(scores[np.arange(count), best].min()) < 0.98:
-        return pool
-    return pool[best] if pool.shape[0] > 0 else None
+    best = _correlation(logits[:, picked], pool @ table[picked].astype(np.float64).T).argmax(1)
+    if not np.array_equal(best, np.arange(pool.shape[0])):
+        yield best
 
 
 def _correlation(one: Array, other: Array) -> Array:
@@ -229,11 +225,13 @@ def _correlation(one: Array, other: Array) -> Array:
     return result
 
 
-def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, columns: int) -> Explained:
+def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, columns: int, order: Array) -> Explained:
     dtype = seen.look.product_dtype if seen.look is not None and seen.look.product_dtype else seen.table_dtype
     rows, target = hidden, logits
     if seen.injected is not None:
-        rows = np.concatenate([hidden, seen.injected[0].astype(np.float64)])
+        # Blocks were put in as the projection reads, and came back as the logits stand.
+        blocks = seen.injected[0].reshape(-1, *hidden.shape).astype(np.float64)[:, order]
+        rows = np.concatenate([hidden, blocks.reshape(-1, hidden.shape[1])])
         target = np.concatenate([logits, seen.injected[1][:, :columns]])
     if rows.shape[0] < 2 * declared_free(seen):
         return Explained(False, asked=False, hidden=hidden, columns=columns)

@@ -1,4 +1,8 @@
-"""The one exception that bad input and unanswerable questions raise."""
+"""The exceptions that cross the protocol: what bad input and unanswerable questions raise."""
+
+
+class NoBackward(RuntimeError):
+    """A subject refuses a backward pass in one mode; what needs it is skipped there."""
 
 
 class NotJudged(ValueError):

@@ -161,6 +161,7 @@ class Difference:
 class Writing:
     """One forward after writing rows that no lookup of the pass reads, and the same before.
 
+    ``exact``: both ran in one grad mode, so that untouched logits keep their bits; else a kernel may round otherwise.
     ``roles`` says what each row got: "random", "zero", or "copy" of row ``model``.
     """
 
@@ -171,7 +172,7 @@ class Writing:
     after: Array
     side: str = "head"
     source: int = -1
-    source_before: int = -1
+    exact: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +197,7 @@ class Pass:
     table_dtype: str
     cotangent: Array
     look: Look | None = None
+    head: Array | None = None
     hidden: Array | None = None
     hidden_origin: str = ""
     injected: tuple[Array, Array] | None = None

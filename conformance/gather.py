@@ -13,7 +13,7 @@ import numpy as np
 from . import algebra, tolerances
 from . import probe as probes
 from .declaration import Declaration
-from .errors import NotJudged
+from .errors import NoBackward, NotJudged
 from .evidence import Array, Case, Difference, Gradient, Look, Loss, Pass, Probe, Sharp, Writing
 from .premise import has
 
@@ -76,8 +76,11 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
     quantize = getattr(subject, "quantized", None)
     gradient: Gradient | None = None
     if has(subject, "gradient") and not declared.frozen:
-        logits, dtype, R, gradient = _graded(subject, probe, again=work.again and not probe.train)
-    else:
+        try:
+            logits, dtype, R, gradient = _graded(subject, probe, again=work.again and not probe.train)
+        except NoBackward as error:
+            subject.missing.setdefault("backward", str(error))
+    if gradient is None:
         logits = subject.logits(probe.ids, probe.train)
         dtype, R = getattr(subject, "dtype", "float64"), probes.cotangent(probe, logits.shape, quantize)
     seen = Pass(
@@ -88,11 +91,21 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
         table_dtype=look.table.dtype if look is not None else getattr(subject, "dtype", "float64"),
         cotangent=R,
         look=look,
+        head=subject.head() if look is None and has(subject, "head") else None,
         gradient=gradient,
         declared=declared,
     )
+    if not np.any(logits[np.isfinite(logits)]):
+        raise NotJudged("every logit is zero for these ids: nothing can be told apart")
     free = declared.output_bias or declared.scale_parameter  # numbers per token need more rows than one pass may show
-    if work.inject and (free or not probe.train) and look is not None and look.hidden is not None and has(subject, "inject"):
+    if (
+        work.inject
+        and (free or not probe.train)
+        and look is not None
+        and look.hidden is not None
+        and has(subject, "inject")
+        and look.hidden.shape[0] == logits.shape[0]
+    ):
         seen = _injected(subject, seen)
     if gradient is not None and gradient.table is not None and seen.explained.found:
         seen = _differences(subject, seen, work)
@@ -147,12 +160,6 @@ def _injected(subject: Any, seen: Pass) -> Pass:
     ):
         return seen
     chosen, logits = np.concatenate(blocks), np.concatenate(answers)
-    # Rows must come back in the order in which they were put in; where positions are turned, only equal ones are kept.
-    plain = algebra.aligned(
-        seen.look.hidden.astype(np.float64), algebra.projected(seen), seen.logits[:, : seen.table.shape[0]]
-    )
-    if plain is None or not np.array_equal(plain, seen.look.hidden.astype(np.float64)):
-        return seen
     return _keep(seen, injected=(chosen, logits))
 
 
@@ -211,6 +218,14 @@ def _quotients(
     return Difference(rows, direction, tuple(used), tuple(quotients)) if used else None
 
 
+def _controlled(subject: Any, seen: Pass, found: Difference, wanted: float, allowed: float) -> Difference:
+    """Where a difference is about to fail, the same for the network's own parameters: a body that cuts its gradient on
+    purpose fails that too, and then it is not the tie's fault."""
+    if min(abs(q - wanted) for q in found.quotients) <= 4 * allowed or not has(subject, "control"):
+        return found
+    return dataclasses.replace(found, control=subject.control(seen.probe, seen.cotangent))
+
+
 def _finite(logits: Array) -> Array:
     return np.where(np.isfinite(logits), logits, 0.0)
 
@@ -227,7 +242,7 @@ def _differences(subject: Any, seen: Pass, work: Effort) -> Pass:
         wanted = float(terms.sum()) / seen.declared.input_gradient_scale
         found = _quotients(subject, seen, rows, direction, STEPS, wanted, allowed)
         if found is not None:
-            out.append(found)
+            out.append(_controlled(subject, seen, found, wanted, allowed))
     along = None
     unread = probes.unread(seen.probe, seen.lookup_rows, min(seen.explained.columns, seen.table.shape[0]), 8)
     if unread.size and not np.any(seen.gradient.table[unread]) and np.any(head):
@@ -299,11 +314,12 @@ def write_rows(subject: Any, seen: Pass, side: str, before: Array | None = None)
             values[i] = drawn[i]
         elif role == "copy":
             values[i] = values[0] if source == rows[0] else array[source]
+    exact = before is None
     if before is None:
         before = subject.logits(seen.probe.ids, seen.probe.train)
     with subject.written(side, rows, values):
         after = subject.logits(seen.probe.ids, seen.probe.train)
-    return Writing(rows, tuple(roles), values, before, after, side, source)
+    return Writing(rows, tuple(roles), values, before, after, side, source, exact)
 
 
 def responds(subject: Any, seen: Pass) -> bool:
@@ -377,7 +393,6 @@ def _loss_quotients(
 
 def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> Case:
     """All the evidence of the main example."""
-    missing = {name: reason for name, reason in REASONS.items() if not has(subject, name)} | subject.missing
     first = one_pass(subject, probe, declared, work)
     _distinct(first)
     first = _written(subject, first, None if work.aside else first.logits)
@@ -386,7 +401,7 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     if work.aside:
         answers = responds(subject, first)
         repeats = tuple(subject.logits(probe.ids, reseed=False) for _ in range(2))
-    holdings = subject.holdings(probe) if has(subject, "holdings") else None
+    holdings = subject.holdings(probe, twin=work.aside) if has(subject, "holdings") else None
     if work.aside and first.gradient is not None and first.gradient.table is not None:
         loss = loss_evidence(subject, first)
     passes = [first]
@@ -397,7 +412,11 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     elif has(subject, "edges") and first.gradient is not None and first.gradient.table is not None:
         first = _keep(first, gradient=dataclasses.replace(first.gradient, train_edges=subject.edges(trained, 1)))
         passes = [first]
-    return Case(declared, tuple(passes), repeats, holdings, loss, answers, missing)
+    return Case(declared, tuple(passes), repeats, holdings, loss, answers, _missing(subject))
+
+
+def _missing(subject: Any) -> dict[str, str]:
+    return {name: reason for name, reason in REASONS.items() if not has(subject, name)} | subject.missing
 
 
 def _distinct(seen: Pass) -> None:
@@ -431,6 +450,5 @@ def _called(subject: Any, seen: Pass, calls: int) -> Pass:
 
 def gather_more(subject: Any, declared: Declaration, probe: Probe) -> Case:
     """The evidence of a further example: one mode, no differences in float64."""
-    missing = {name: reason for name, reason in REASONS.items() if not has(subject, name)} | subject.missing
     seen = _written(subject, one_pass(subject, probe, declared, FURTHER), None)
-    return Case(declared, (seen,), (), None, None, True, missing)
+    return Case(declared, (seen,), (), None, None, True, _missing(subject))

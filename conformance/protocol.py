@@ -29,9 +29,11 @@ class Subject(Protocol):
     - ``gradient(probe, cotangent, again=False) -> (logits, dtype, Gradient)``; ``cotangent(shape)`` draws R for the logits
     - ``edges(probe, calls) -> tuple[int, ...]``
     - ``inject(probe, hidden) -> logits | None``: a chosen h at the projection
-    - ``holdings(probe) -> Holdings``
+    - ``holdings(probe, twin) -> Holdings``: with ``twin``, the twin with the flag turned is counted too
     - ``own_loss(ids, targets) -> (value, dL/dE) | None`` and ``loss_value(ids, targets)``
     - ``sharpened()``: a context in which everything is float64; yields whether it is
+    - ``head() -> (V, D)``: the projection's own array, where it is another than the table and no pass can be watched
+    - ``control(probe, cotangent) -> (claimed, quotient)``: one difference along the network's own parameters
     - ``can_write(side)``: whether rows lie in memory as rows (without it: they do)
     - ``quantized(values)``: values as the table's dtype holds them
     """

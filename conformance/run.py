@@ -144,6 +144,9 @@ def run_target(target: str, *, progress: Progress | None = None, **options: Any)
 def _run(target: targets.Target, options: Options, progress: Progress | None) -> Report | Both:
     if options.declare != "both":
         flag = {"tied": True, "untied": False}.get(options.declare or "")
+        if flag is None and options.declaration is not None:
+            flag = options.declaration.tied
+        flag = options.assume.get("tied", flag)
         return _one(target, options, flag, progress)
     if not target.flag:
         raise NotJudged(f"{target.name} has no tie flag to turn, so it cannot be declared both; say tied or untied")
@@ -223,6 +226,8 @@ def _judge(
     built = target.build(flag, options.seed)
     adapter = target.adapter if target.adapter is not None and hasattr(target.adapter, "subject_of") else None
     adapter = adapter or targets.adapter_for(built.model)
+    if built.declaration is None and hasattr(adapter, "declared"):
+        built = dataclasses.replace(built, declaration=adapter.declared(built.model))
     declared = _declaration(built, options)
     subject = adapter.subject_of(
         built,

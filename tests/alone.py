@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from tiecheck.conformance.protocol import Built
 from torch import nn
 from zoo import BROKEN
-
-from tiecheck.conformance.protocol import Built
 
 
 @dataclass(frozen=True)

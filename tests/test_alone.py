@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from alone import ALONE, Alone
-
 from tiecheck.conformance import Declaration, check
 from tiecheck.conformance.requirement import requirements
 

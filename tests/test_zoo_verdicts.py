@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from zoo import ENTRIES, Entry
-
 from tiecheck.conformance import Declaration, check
+from zoo import ENTRIES, Entry
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)

@@ -45,7 +45,6 @@ def subject_of(
         _check_device(device)
     if not accepts(built.model):
         raise NotJudged(f"what was built is a {type(built.model).__name__}, not a torch.nn.Module")
-    twin = built.twin() if built.twin is not None else None
     return TorchSubject(
         built.model,
         declared,
@@ -53,7 +52,7 @@ def subject_of(
         seed=seed,
         caller=built.extra.get("caller", call),
         optimizer=optimizer,
-        twin=twin,
+        twin=built.twin,
         device=device,
         dtype=dtype,
         package=built.extra.get("package", "torch"),

@@ -30,7 +30,7 @@ USUAL: dict[str, Any] = {
 }
 
 
-def gather(subject: TorchSubject, probe: Probe) -> Holdings:
+def gather(subject: TorchSubject, probe: Probe, twin: int | None) -> Holdings:
     """See `tiecheck.conformance.evidence.Holdings`."""
     module, named = subject.module, subject._named
     reader, table = subject._reader, subject._table
@@ -56,7 +56,7 @@ def gather(subject: TorchSubject, probe: Probe) -> Holdings:
         own_counts=counts,
         explained_counts=_explained(parameters, subject),
         dead=_dead(subject, parameters, probe),
-        twin=subject._twin,
+        twin=twin,
     )
 
 
@@ -176,7 +176,6 @@ def _dead(subject: TorchSubject, parameters: list[nn.Parameter], probe: Probe) -
     shapes = {tuple(table.shape), tuple(table.shape[::-1])}
     same = {key_of(v) for v in (table, subject._head) if v is not None}
     suspects = [p for p in parameters if tuple(p.shape) in shapes and p.requires_grad and key_of(p) not in same]
-    suspects = [p for p in suspects if key_of(p) not in subject._watched.leaf or True]
     if not suspects:
         return ()
     reached = set(getattr(subject, "_reached", set()))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from tiecheck.conformance.declaration import Declaration
-from tiecheck.conformance.errors import NotJudged
+from tiecheck.conformance.errors import NoBackward, NotJudged
 from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Use
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ from .restore import Snapshot, named_tensors
 from .seen import Group, Head, Reader, dtype_name, find_head, group_lookups, rounded, to_numpy
 from .trace import Inject, Lookup, Product, Trace, Watch, key_of
 
-Caller = Callable[[nn.Module, Tensor], Any]
+Caller = Callable[..., Any]
 Draw = Callable[[tuple[int, ...]], Array]
 
 
@@ -49,7 +49,7 @@ class TorchSubject:
         seed: int = 0,
         caller: Caller = call,
         optimizer: Any = None,
-        twin: int | None = None,
+        twin: Callable[[], int | None] | None = None,
         device: str | None = None,
         dtype: str | None = None,
         notes: tuple[str, ...] = (),
@@ -116,8 +116,10 @@ class TorchSubject:
         """What is neutral at initialization (a bias of 0, a scale of 1) would be invisible: give it a random value."""
         generator = torch.Generator().manual_seed(self.seed + 1)
         seen: set[int] = set()
-        for _, tensor in self._named:
-            if not isinstance(tensor, nn.Parameter) or id(tensor) in seen or not tensor.is_floating_point():
+        named = {self.declared.output_bias, self.declared.output_scale}  # it may be a buffer
+        for name, tensor in self._named:
+            wanted = isinstance(tensor, nn.Parameter) or name in named
+            if not wanted or id(tensor) in seen or not tensor.is_floating_point():
                 continue
             seen.add(id(tensor))
             if not _is_constant(tensor):
@@ -176,6 +178,9 @@ class TorchSubject:
 
     def look(self, probe: Probe) -> Look | None:
         """One watched pass: the table, the projection, h. None where no lookup and no written row shows a table."""
+        for name in (self.declared.table, self.declared.head):
+            if name is not None:
+                self._parameter(name)
         watch, logits, flat = self._watch(probe)
         reader = Reader(watch, self._named)
         reader.buffers = frozenset(n for n, _ in self.module.named_buffers(remove_duplicate=False))
@@ -190,6 +195,8 @@ class TorchSubject:
         if table.narrowed is None and len(cast) == 1 and None not in cast:
             table = dataclasses.replace(table, narrowed=dtype_name(next(iter(cast))))  # type: ignore[arg-type]
         head = find_head(watch, logits, columns, group.first.array)
+        if self.declared.head is not None and (head is None or self._unlike(head)):
+            head = self._named_head(watch, logits)
         return self._describe(reader, watch, logits, flat, group, table, view, head)
 
     def _choose(self, groups: list[Group], watch: Watch, logits: Tensor, columns: int) -> Group | None:
@@ -219,6 +226,19 @@ class TorchSubject:
                     return group
         fitting = [g for g in best if g.first.array.shape[0] == columns]
         return max(fitting or best, key=lambda g: (g.score, g.first.array.numel()))
+
+    def _unlike(self, head: Head) -> bool:
+        assert self.declared.head is not None
+        return key_of(head.array) != key_of(self._parameter(self.declared.head))
+
+    def _named_head(self, watch: Watch, logits: Tensor) -> Head | None:
+        """The product of the parameter that the declaration names as the head's."""
+        assert self.declared.head is not None
+        key = key_of(self._parameter(self.declared.head))
+        for i, product in enumerate(watch.products):
+            if key in product.trace.leaves and logits.shape[-1] in product.array.shape:
+                return Head(product.array, product.trace, product.hidden, [i], product)
+        return None
 
     def _parameter(self, name: str) -> Tensor:
         for known, tensor in self._named:
@@ -402,7 +422,11 @@ class TorchSubject:
         leaves = [walked.over(side, self._objects(side)) for side in sides]
         wanted = [leaf for side in leaves for leaf in side]
         self.backward_passes += 1
-        graph.backward(logits, R, wanted, self.module)
+        try:
+            graph.backward(logits, R, wanted, self.module)
+        except Exception as error:
+            graph.clear(wanted, self.module)
+            raise NoBackward(f"the model refuses a backward pass in {probe.mode} mode: {_line(error)}") from error
         table = graph.total(leaves[0], self._table)
         head = graph.total(leaves[1], sides[1]) if len(sides) > 1 else None
         twice = None
@@ -503,7 +527,11 @@ class TorchSubject:
         tensor = torch.tensor(ids, dtype=torch.long, device=self._place)
         wanted = torch.tensor(targets, dtype=torch.long, device=self._place)
         self.forward_passes += 1
-        loss = find_loss(call(self.module, tensor, **{keyword: wanted}))
+        try:
+            loss = find_loss(self._caller(self.module, tensor, **{keyword: wanted}))
+        except Exception as error:
+            self.missing["own_loss"] = f"the model's own loss raised {type(error).__name__}: {_line(error)}"
+            return None
         if loss is None:
             return None
         walked = graph.walk(loss)
@@ -523,7 +551,7 @@ class TorchSubject:
         tensor = torch.tensor(ids, dtype=torch.long, device=self._place)
         wanted = torch.tensor(targets, dtype=torch.long, device=self._place)
         self.forward_passes += 1
-        loss = find_loss(call(self.module, tensor, **{keyword: wanted}))
+        loss = find_loss(self._caller(self.module, tensor, **{keyword: wanted}))
         return float("nan") if loss is None else float(loss.detach())
 
     @contextlib.contextmanager
@@ -559,9 +587,40 @@ class TorchSubject:
                 tensor.data = data
             self._table, self._head, self._reader, self._watched, self._products = view, head, reader, watched, products
 
-    def holdings(self, probe: Probe) -> Holdings:
+    def holdings(self, probe: Probe, twin: bool = True) -> Holdings:
         """Names, memory, enumerations and sizes."""
-        return holdings.gather(self, probe)
+        return holdings.gather(self, probe, self._twin() if twin and self._twin is not None else None)
+
+    def control(self, probe: Probe, cotangent: Array) -> tuple[float, float] | None:
+        """A difference of <R, logits> along the gradient of the network's own parameters: what autograd says, what is."""
+        logits = self._run(probe.ids, probe.train)
+        R = torch.tensor(cotangent, device=logits.device).to(logits.dtype)
+        mine = {key_of(side) for side in (self._table, self._head) if side is not None}
+        body = [leaf for leaf in graph.walk(logits).leaves if key_of(leaf) not in mine]
+        if not body:
+            return None
+        self.backward_passes += 1
+        try:
+            grads = torch.autograd.grad(logits, body, R, allow_unused=True)
+        except RuntimeError:
+            return None
+        pairs = [(leaf, grad.detach()) for leaf, grad in zip(body, grads, strict=True) if grad is not None]
+        norm = sum(float(grad.double().square().sum()) for _, grad in pairs) ** 0.5
+        size = sum(float(leaf.detach().double().square().sum()) for leaf, _ in pairs) ** 0.5
+        step = 1e-3 * size / (norm or 1.0)
+        values = []
+        kept = [leaf.detach().clone() for leaf, _ in pairs]
+        try:
+            for sign in (1, -1):
+                with torch.no_grad():
+                    for (leaf, grad), old in zip(pairs, kept, strict=True):
+                        leaf.copy_(old + sign * step * grad)
+                values.append(float((cotangent * np.nan_to_num(self.logits(probe.ids, probe.train))).sum()))
+        finally:
+            with torch.no_grad():
+                for (leaf, _), old in zip(pairs, kept, strict=True):
+                    leaf.copy_(old)
+        return norm**2, (values[0] - values[1]) / (2 * step) if norm else 0.0
 
     @property
     def described(self) -> Mapping[str, str]:

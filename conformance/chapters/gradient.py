@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ def _graded(case: Case) -> list[tuple[Pass, Explained]]:
 def _not_asked(case: Case) -> Finding:
     if case.declared.frozen:
         return skipped("the table is declared frozen")
+    if "backward" in case.missing:
+        return skipped(case.missing["backward"])
     return skipped(
         case.why("gradient", "no map from h to the logits was found to compare with (see projection.linear)")
     )
@@ -154,7 +157,7 @@ def _name_head(seen: Pass, head: _Head, off: Array) -> Finding:
     expected, got, bound = head.expected, head.seen, head.bound
     bad = off.any(1)
     worst = int((np.abs(got - expected) / bound).max(1).argmax())
-    facts = {
+    facts: dict[str, Any] = {
         "token": int(head.rows[worst]),
         "expected_norm": float(np.linalg.norm(expected[worst])),
         "seen_norm": float(np.linalg.norm(got[worst])),
@@ -338,7 +341,13 @@ def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, fi
     last, before = quotients[usable[-1]], quotients[usable[-2]]
     if abs(last - before) > 0.2 * min(abs(last - claim), abs(before - claim)):
         return skipped(f"difference quotients disagree with each other: {', '.join(f'{q:.4g}' for q in quotients)}")
+    if difference.control is not None and not _sound(*difference.control):
+        return skipped("the network's own parameters fail the same control: the body cuts its gradient")
     return _name_lookup(seen, difference, claimed, claim, float(last), size, first)
+
+
+def _sound(claim: float, quotient: float) -> bool:
+    return abs(claim - quotient) <= 0.02 * max(abs(claim), abs(quotient))
 
 
 def _finite(logits: Array) -> Array:
@@ -348,7 +357,7 @@ def _finite(logits: Array) -> Array:
 def _name_lookup(
     seen: Pass, difference: Difference, claimed: Array, claim: float, quotient: float, size: float, first: bool
 ) -> Finding:
-    facts = {
+    facts: dict[str, Any] = {
         "expected": quotient,
         "seen": claim,
         "rows": difference.rows.tolist()[:16],

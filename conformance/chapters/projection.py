@@ -339,7 +339,8 @@ def own_column(case: Case) -> Finding:
         finite = np.isfinite(before[:, others]).all(0)
         others = others[finite]
         normalized = seen.declared.log_probabilities or (seen.explained.found and seen.explained.normalized)
-        allowed = tolerances.unchanged(before[:, others], seen.dtype) * (64 if normalized else 1)
+        loose = normalized or not writing.exact
+        allowed = tolerances.unchanged(before[:, others], seen.dtype) * (256 if loose else 1)
         gap = np.abs(after[:, others] - before[:, others])
         if others.size and gap.max() > allowed:
             token = int(others[int(gap.max(0).argmax())])
@@ -377,7 +378,7 @@ def zero_row(case: Case) -> Finding:
         asked = True
         token = int(writing.rows[writing.roles.index("zero")])
         value = float(np.abs(writing.after[:, token]).max())
-        if value > tolerances.unchanged(writing.before, seen.dtype):
+        if value > tolerances.unchanged(writing.before, seen.dtype) * 4:
             return failed(
                 "undeclared-bias",
                 f"the row of token {token} was set to zero and its logit is {value:.4g}",
