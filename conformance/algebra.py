@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .evidence import Pass
 
 ROWS = 4096
+# Rows of float64 that a processor's cache holds.
+CACHED = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +84,17 @@ def log_sum_exp(values: Array) -> Array:
     return result
 
 
-def times_rows(left: Array, table: Array, columns: int | None = None, absolute: bool = False) -> Array:
-    """left (N, D) times table[:columns] (V, D) transposed, in float64, a few thousand rows at a time."""
-    columns = table.shape[0] if columns is None else columns
-    out = np.empty((left.shape[0], columns))
-    left = np.abs(left) if absolute else left
-    for start in range(0, columns, ROWS):
-        part = table[start : min(start + ROWS, columns)].astype(np.float64)
-        out[:, start : start + part.shape[0]] = left @ (np.abs(part) if absolute else part).T
-    return out
+def times_rows(left: Array, table: Array, columns: int) -> tuple[Array, Array]:
+    """left (N, D) times table[:columns] (V, D) transposed, and the same of absolute values, both in float64 (N, columns);
+    a few hundred rows at a time, each widened once."""
+    product, absolute = np.empty((columns, left.shape[0])), np.empty((columns, left.shape[0]))
+    right, size = left.T.copy(), np.abs(left).T.copy()
+    for start in range(0, columns, CACHED):
+        part = table[start : min(start + CACHED, columns)].astype(np.float64)
+        stop = start + part.shape[0]
+        product[start:stop] = part @ right
+        absolute[start:stop] = np.abs(part, out=part) @ size
+    return product.T, absolute.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,8 +240,7 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
     if rows.shape[0] < 2 * declared_free(seen):
         return Explained(False, asked=False, hidden=hidden, columns=columns)
     data = _Data(
-        times_rows(rows, table, columns),
-        times_rows(rows, table, columns, absolute=True),
+        *times_rows(rows, table, columns),
         target,
         table.shape[1],
         dtype,
@@ -437,23 +440,28 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
     return fallback
 
 
-def share_of_head(
-    form: Explained, table: Array, cotangent: Array, rows: Array | slice | None = None, absolute: bool = False
-) -> Array:
-    """The projection's share of dL/dE, R^T h by the chain rule, on some rows (all columns that the map speaks of).
+def through(form: Explained, table: Array, cotangent: Array) -> Array:
+    """dL/d(h E^T) by the chain rule, transposed (columns, N): its rows times h are the projection's share."""
+    R = cotangent[:, : form.columns]
+    if form.cap is None and form.token_scale is None and not form.normalized:
+        return np.ascontiguousarray(R.T) * form.scale
+    product = form.product if form.product is not None else times_rows(form.hidden, table, form.columns)[0]  # type: ignore[arg-type]
+    return np.ascontiguousarray(form.cotangent(product, R).T)
 
-    With ``absolute``: |R|^T |h| times the largest gain, the scale of its rounding. (rows, D) float64.
+
+def share_of_head(
+    form: Explained, table: Array, cotangent: Array, rows: Array | slice, absolute: bool = False
+) -> Array:
+    """The projection's share of dL/dE, R^T h by the chain rule, on some rows; (rows, D) float64.
+
+    With ``absolute``: |R|^T |h| times the largest gain, the scale of its rounding.
     """
     assert form.hidden is not None
-    part = slice(None) if rows is None else rows
-    product = form.product if form.product is not None else times_rows(form.hidden, table, form.columns)
-    R = cotangent[:, : form.columns]
     if not absolute:
-        if form.cap is None and form.token_scale is None and not form.normalized:
-            return np.asarray((form.scale * R[:, part]).T @ form.hidden)
-        return np.asarray(form.cotangent(product, R)[:, part].T @ form.hidden)
-    gain = np.abs(form.scale) if form.token_scale is None else np.abs(form.token_scale[part])
-    size = np.abs(R[:, part]) * gain
+        return np.asarray(through(form, table, cotangent)[rows] @ form.hidden)
+    gain = np.abs(form.scale) if form.token_scale is None else np.abs(form.token_scale[rows])
+    size = np.abs(cotangent[:, : form.columns][:, rows]) * gain
     if form.normalized:
-        size = size + (np.abs(cotangent).sum(1, keepdims=True) * np.exp(form.forward(product)))[:, part]
+        product = form.product if form.product is not None else times_rows(form.hidden, table, form.columns)[0]
+        size = size + (np.abs(cotangent).sum(1, keepdims=True) * np.exp(form.forward(product)))[:, rows]
     return np.asarray(size.T @ np.abs(form.hidden))

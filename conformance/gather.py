@@ -322,7 +322,7 @@ def write_rows(subject: Any, seen: Pass, side: str, before: Array | None = None)
     return Writing(rows, tuple(roles), values, before, after, side, source, exact)
 
 
-def responds(subject: Any, seen: Pass) -> bool:
+def responds(subject: Any, seen: Pass, before: Array) -> bool:
     """Whether random vectors in the rows that the pass reads move the logit of any other token."""
     if hasattr(subject, "can_write") and not subject.can_write("table"):
         return True
@@ -332,7 +332,6 @@ def responds(subject: Any, seen: Pass) -> bool:
         others = np.arange(seen.logits.shape[1])
     rng = np.random.default_rng([seen.probe.seed, 71])
     spread = float(np.std(seen.table[rows])) or 1.0
-    before = subject.logits(seen.probe.ids, seen.probe.train)
     with subject.written("table", rows, rng.standard_normal((rows.size, seen.table.shape[1])) * spread):
         after = subject.logits(seen.probe.ids, seen.probe.train)
     return not np.array_equal(before[:, others], after[:, others], equal_nan=True)
@@ -361,14 +360,15 @@ def loss_evidence(subject: Any, seen: Pass) -> Loss | None:
         norm = float(np.linalg.norm(claimed))
         direction = claimed / norm if norm else rng.standard_normal(claimed.shape)
         direction = direction + 0.5 * rng.standard_normal(claimed.shape) / np.sqrt(max(claimed.size, 1))
-        pairs.append(_loss_quotients(subject, seen, ids, targets, rows, direction))
+        claim = float((claimed * direction).sum())
+        pairs.append(_loss_quotients(subject, seen, ids, targets, rows, direction, claim))
     if pairs[0] is None or pairs[1] is None:
         return None
     return Loss(pairs[0], pairs[1], np.array(gradient) if gradient.size < 1 << 22 else gradient)
 
 
 def _loss_quotients(
-    subject: Any, seen: Pass, ids: Array, targets: Array, rows: Array, direction: Array
+    subject: Any, seen: Pass, ids: Array, targets: Array, rows: Array, direction: Array, claim: float
 ) -> Difference | None:
     if rows.size == 0:
         return None
@@ -376,7 +376,7 @@ def _loss_quotients(
     quantize = getattr(subject, "quantized", None) or (lambda values: values)
     old = seen.table[rows].astype(np.float64)
     used, quotients = [], []
-    for step in (1e-1, 1e-2, 3e-3):
+    for step in (1e-2, 1e-1, 3e-3):
         values, moved = [], []
         for sign in (1, -1):
             new = np.asarray(quantize(old + sign * step * spread * np.sqrt(direction.shape[1]) * direction))
@@ -388,6 +388,8 @@ def _loss_quotients(
         if scale:
             used.append(step)
             quotients.append((values[0] - values[1]) / scale)
+            if abs(quotients[-1] - claim) <= 0.01 * abs(quotients[-1]):
+                break
     return Difference(rows, direction, tuple(used), tuple(quotients)) if used else None
 
 
@@ -397,10 +399,12 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     _distinct(first)
     first = _written(subject, first, None if work.aside else first.logits)
     first = _called(subject, first, work.calls)
-    answers, repeats, loss = True, (), None
+    answers, loss = True, None
+    repeats: tuple[Array, ...] = ()
     if work.aside:
-        answers = responds(subject, first)
-        repeats = tuple(subject.logits(probe.ids, reseed=False) for _ in range(2))
+        before = first.through.before if first.through is not None else subject.logits(probe.ids)
+        answers = responds(subject, first, before)
+        repeats = (before, *(subject.logits(probe.ids, reseed=False) for _ in range(1 if work is LARGE else 2)))
     holdings = subject.holdings(probe, twin=work.aside) if has(subject, "holdings") else None
     if work.aside and first.gradient is not None and first.gradient.table is not None:
         loss = loss_evidence(subject, first)

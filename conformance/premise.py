@@ -23,12 +23,12 @@ def has(subject: Any, capability: str) -> bool:
 
 
 def settle(subject: Any, declared: Declaration, seed: int) -> tuple[Room, Probe, list[str]]:
-    """Learn what may be asked, from one pass where the subject can be watched, and draw the run's main probe.
+    """Learn what may be asked from one plain pass, draw the run's main probe, and find the table.
 
     Raises:
         NotJudged: it runs on nothing, nothing can be told apart, or no table is found.
     """
-    shape, logits, look, error = _first(subject, seed)
+    shape, logits, error = _first(subject)
     notes = []
     if shape != SHAPES[0]:
         notes.append(f"ids of shape {SHAPES[0]} are refused ({error}); judged with {shape}")
@@ -45,56 +45,63 @@ def settle(subject: Any, declared: Declaration, seed: int) -> tuple[Room, Probe,
         _rows_declared(declared, rows)
         known = dataclasses.replace(known, tokens=min(known.tokens, rows))
         return known, probes.seeded(known, seed), notes
-    look = look or subject.look(probes.seeded(known, seed))
-    if look is None:
-        raise NotJudged(
-            "no table was found: no lookup reads rows by the token ids, and no written row moves the logits as one"
-        )
-    known, drawn = _drawn(subject, declared, known, look, seed)
+    known, look = _looked(subject, known, seed)
+    _rows_declared(declared, look.table.values.shape[0])
+    drawn = probes.seeded(known, seed)
+    if look.padding_seen is None or look.padding_seen >= known.tokens or look.padding_seen in known.always:
+        return known, drawn, notes
+    # The padding row that the lookup names belongs into the ids, unless the model makes nothing finite of it.
+    wider = dataclasses.replace(known, always=(*known.always, look.padding_seen))
+    with contextlib.suppress(Exception):
+        finite = np.isfinite(subject.logits(probes.seeded(wider, seed).ids))
+        if finite.any(1).all():
+            return wider, probes.seeded(wider, seed), notes
     return known, drawn, notes
 
 
-def _first(subject: Any, seed: int) -> tuple[tuple[int, int], Array, Look | None, str]:
-    """The first shape of the ladder that runs, on ids that are surely legal: (shape, logits, look, why not the first)."""
+def _first(subject: Any) -> tuple[tuple[int, int], Array, str]:
+    """The first shape of the ladder that runs, on ids that are surely legal: (shape, logits, why not the first)."""
     error = ""
     for batch, length in SHAPES:
         ids = np.resize([1, 0, 0, 1, 1], batch * length).reshape(batch, length).astype(np.int64)
         for tokens in (ids, np.zeros_like(ids)):
             try:
-                look = subject.look(Probe(tokens, seed)) if has(subject, "look") else None
-                logits = look.logits if look is not None else subject.logits(tokens)
+                return (batch, length), subject.logits(tokens), error
             except NotJudged:
                 raise
             except Exception as problem:
                 error = error or sentence(problem)
-                continue
-            return (batch, length), logits, look, error
     raise NotJudged(f"the model does not run on token ids: {error}")
+
+
+def _looked(subject: Any, known: Room, seed: int) -> tuple[Room, Look]:
+    """Look once: at the probe as it would be drawn if the table has a row for each column, else at ids that are surely legal.
+
+    The look is kept by the subject for the pass that follows with the same probe.
+    """
+    safe = Probe(np.resize([1, 0, 0, 1, 1], known.batch * known.length).reshape(known.batch, known.length), seed)
+    look = None
+    for probe in (probes.seeded(known, seed), safe):
+        with contextlib.suppress(IndexError, RuntimeError):
+            look = subject.look(probe)
+        if look is not None:
+            break
+    if look is None:
+        raise NotJudged(
+            "no table was found: no lookup reads rows by the token ids, and no written row moves the logits as one"
+        )
+    rows, width = look.table.values.shape
+    if known.tokens != rows and known.tokens == width and look.head is None:
+        raise NotJudged(
+            f"the model returns {known.tokens} numbers a position for a table of {rows} rows: hidden states, not logits"
+        )
+    return dataclasses.replace(known, tokens=min(known.tokens, rows)), look
 
 
 def _rows_declared(declared: Declaration, rows: int) -> None:
     for row in declared.padding_rows:
         if row >= rows:
             raise NotJudged(f"row {row} is declared a padding row, but the table has {rows} rows")
-
-
-def _drawn(subject: Any, declared: Declaration, known: Room, look: Look, seed: int) -> tuple[Room, Probe]:
-    rows, width = look.table.values.shape
-    _rows_declared(declared, rows)
-    if known.tokens != rows and known.tokens == width and look.head is None:
-        raise NotJudged(
-            f"the model returns {known.tokens} numbers a position for a table of {rows} rows: hidden states, not logits"
-        )
-    known = dataclasses.replace(known, tokens=min(known.tokens, rows))
-    if look.padding_seen is None or look.padding_seen >= known.tokens or look.padding_seen in known.always:
-        return known, probes.seeded(known, seed)
-    # The padding row that the lookup names belongs into the ids, unless the model makes nothing finite of it.
-    wider = dataclasses.replace(known, always=(*known.always, look.padding_seen))
-    with contextlib.suppress(Exception):
-        drawn = probes.seeded(wider, seed)
-        if np.isfinite(subject.logits(drawn.ids)).any(1).all():
-            return wider, drawn
-    return known, probes.seeded(known, seed)
 
 
 def longest(subject: Any, known: Room) -> Room:

@@ -6,14 +6,14 @@ is what is left on the rows that were read; central differences of L check it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .. import tolerances
-from ..algebra import ROWS, Explained, projected, separate, share_of_head
+from ..algebra import CACHED, ROWS, Explained, projected, separate, share_of_head, through
 from ..evidence import Array, Case, Difference, Pass
 from ..requirement import Finding, failed, passed, requirement, skipped
 
@@ -87,7 +87,7 @@ def _copies_parameter(case: Case) -> bool:
     return any(n.region.kind == "parameter" and n.region.shape in (shape, shape[::-1]) for n in case.holdings.named)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Head:
     """The projection's share against the gradient on the rows that no lookup read."""
 
@@ -105,25 +105,51 @@ def _unread(seen: Pass, form: Explained) -> Array:
     return np.flatnonzero(free)
 
 
-def _head_rows(seen: Pass, form: Explained) -> Iterator[_Head]:
-    """The projection's share against the gradient, a few thousand rows at a time, so that nothing dense is held."""
+@lru_cache(maxsize=4)
+def _first_off(seen: Pass) -> _Head | int:
+    """The first rows on which the projection's share is not what it should be; else how many rows were looked at.
+
+    A few hundred rows at a time, which stay in the processor's cache. |R^T h| is at most |R|^T |h|: the larger one, which
+    the bound is made of, is worked out only where the smaller one leaves a doubt.
+    """
+    assert seen.gradient is not None
+    form, table = seen.explained, projected(seen)
+    gradient = seen.gradient.head if separate(seen) and seen.gradient.head is not None else seen.gradient.table
+    if gradient is None or not form.found or form.hidden is None:
+        return 0
+    edges = max(max(seen.gradient.edges, default=1), 1)
+    dtypes = (seen.table_dtype, seen.dtype, _product(seen))
+    part = tolerances.head_share(np.ones(()), form.hidden.shape[0], edges, *dtypes)
+    fitted = form.origin == "solved" or form.token_scale is not None or form.cap is not None
+    unread = _unread(seen, form)
+    cotangent = through(form, table, seen.cotangent)
+    for start in range(0, unread.size, CACHED):
+        rows = unread[start : start + CACHED]
+        expected = cotangent[rows] @ form.hidden
+        gap = np.abs(gradient[rows] - expected)
+        doubtful = (gap > part * np.abs(expected)).any(1)
+        if not doubtful.any():
+            continue
+        size = share_of_head(form, table, seen.cotangent, rows[doubtful], absolute=True)
+        bound = part * size
+        if fitted:  # h, or the numbers of the map, were fitted: they carry the rounding of the logits
+            bound += 1e3 * tolerances.unit(seen.dtype) * size.max()
+        if not (gap[doubtful] <= bound).all():
+            return _sample(seen, form, rows, part, fitted)
+    return int(unread.size)
+
+
+def _sample(seen: Pass, form: Explained, rows: Array, part: Array, fitted: bool) -> _Head:
+    """What a failure is named from: the rows around the first one, and more of them from the whole table."""
     assert seen.gradient is not None
     table = projected(seen)
     gradient = seen.gradient.head if separate(seen) and seen.gradient.head is not None else seen.gradient.table
-    if gradient is None or not form.found or form.hidden is None:
-        return
-    edges = max(max(seen.gradient.edges, default=1), 1)
-    dtypes = (seen.table_dtype, seen.dtype, _product(seen))
+    assert gradient is not None
     unread = _unread(seen, form)
-    for start in range(0, unread.size, ROWS):
-        rows = unread[start : start + ROWS]
-        expected = share_of_head(form, table, seen.cotangent, rows)
-        size = share_of_head(form, table, seen.cotangent, rows, absolute=True)
-        bound = tolerances.head_share(size, form.hidden.shape[0], edges, *dtypes)
-        if form.origin == "solved" or form.token_scale is not None or form.cap is not None:
-            # h, or the numbers of the map, were fitted: they carry the rounding of the logits.
-            bound = bound + 1e3 * tolerances.unit(seen.dtype) * size.max()
-        yield _Head(expected, gradient[rows].astype(np.float64), bound, rows)
+    rows = np.union1d(rows, unread[:: max(1, unread.size // ROWS)])
+    size = share_of_head(form, table, seen.cotangent, rows, absolute=True)
+    bound = part * size + (1e3 * tolerances.unit(seen.dtype) * size.max() if fitted else 0.0)
+    return _Head(share_of_head(form, table, seen.cotangent, rows), gradient[rows].astype(np.float64), bound, rows)
 
 
 def _off(head: _Head) -> Array:
@@ -146,10 +172,10 @@ def head_share(case: Case) -> Finding:
         assert seen.gradient is not None
         if seen.gradient.table is None and form.found:
             return failed("detached-projection", "no gradient reaches the table at all", mode=seen.probe.mode)
-        for head in _head_rows(seen, form):
-            asked += head.rows.size
-            if _off(head).any():
-                return _name_head(seen, head, _off(head))
+        head = _first_off(seen)
+        if isinstance(head, _Head):
+            return _name_head(seen, head, _off(head))
+        asked += head
     return passed(f"{asked} rows that no lookup read have exactly R^T h") if asked else _not_asked(case)
 
 
@@ -246,7 +272,7 @@ def lookup_share(case: Case) -> Finding:
         assert seen.gradient is not None
         if seen.gradient.table is None or not form.found:
             continue
-        if any(_off(head).any() for head in _head_rows(seen, form)):
+        if isinstance(_first_off(seen), _Head):
             inconclusive = "the projection's share is wrong, so what is left of the gradient is not the lookup's"
             continue
         padding = _padding(case, seen, form)
