@@ -171,6 +171,9 @@ def _directions(seen: Pass, share: Array, head: Array, count: int) -> Iterator[A
     size = float(norms.max(initial=0.0))
     claimed = share / (size or 1.0)
     drawn = [rng.standard_normal(share.shape) / np.sqrt(share.shape[1]) for _ in range(2)]
+    # A row that claims nothing is the one to doubt: it weighs more in the random directions.
+    for direction in drawn:
+        direction[norms[:, 0] <= 1e-4 * size] *= 6
     several = ([claimed] if size > 0 else []) + drawn
     for direction in several if count > 1 else [claimed + 0.5 * drawn[0]]:
         along = (head * direction).sum(1, keepdims=True) / ((head * head).sum(1, keepdims=True) + 1e-300)

@@ -355,7 +355,7 @@ def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, fi
         spread = step * (float(np.std(seen.table[difference.rows])) or 1.0)
         noise = tolerances.logits_noise(_finite(seen.logits), seen.cotangent, dtype, spread)
         gap = abs(quotient - claim)
-        if gap <= rule(terms, min(noise, 0.02 * float(np.sqrt((terms**2).sum())))):
+        if gap <= rule(terms, min(noise, 3e-3 * float(np.sqrt((terms**2).sum())))):
             return passed("agrees")
         gaps.append(gap)
         noises.append(noise)
