@@ -183,7 +183,7 @@ def explain(seen: Pass) -> Explained:
     declared = seen.declared
     columns = min(seen.logits.shape[1], table.shape[0], declared.vocabulary or table.shape[0])
     logits = seen.logits[:, :columns]
-    finite = np.isfinite(logits).all(0)
+    finite: Array = np.asarray(np.isfinite(logits).all(0))
     if not finite.all():
         columns = int(np.argmin(finite)) if finite[0] else 0
         logits = logits[:, :columns]
@@ -300,7 +300,7 @@ def candidates(
             yield form, 1.0 if exact else 4.0
 
 
-def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> tuple[Explained] | Any:
+def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> Explained | None:
     """Least squares for what is free in a map; None where there are too few rows for it."""
     if cap == "free":
         return _fit_cap(data, scale, biased, normalized)
@@ -338,7 +338,7 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> t
     return Explained(True, scale=number, token_scale=token, bias=bias, cap=cap, normalized=normalized)
 
 
-def _fit_cap(data: _Data, scale: Any, biased: bool, normalized: bool) -> Any:
+def _fit_cap(data: _Data, scale: Any, biased: bool, normalized: bool) -> Explained | None:
     """A cap c that is not known: search log c for the least misfit of the rest."""
     top = float(np.abs(data.logits).max())
     if top == 0 or normalized:
@@ -365,7 +365,7 @@ def _fit_cap(data: _Data, scale: Any, biased: bool, normalized: bool) -> Any:
 
 def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array) -> str:
     """What kind of departure it is where no map of the declared kind fits."""
-    right = (misfit <= 1).all(0)
+    right: Array = np.asarray((misfit <= 1).all(0))
     if table is None:
         return "part" if right.any() and not right.all() else "unknown"
     columns, width = table.shape
@@ -374,7 +374,7 @@ def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array) -> st
     elsewhere = 0
     for token in sample:
         gap = np.abs(data.products - data.logits[:, [token]])
-        fits = (gap <= bound + bound[:, [token]]).all(0)
+        fits: Array = np.asarray((gap <= bound + bound[:, [token]]).all(0))
         elsewhere += bool(fits.any() and not fits[token])
     if elsewhere and elsewhere >= 0.5 * (~right[sample]).sum():
         return "rows"

@@ -310,7 +310,7 @@ _CLASSES: dict[str, type] = {
         Loss,
         Case,
         Declaration,
-    )  # fmt: skip
+    )
 }
 
 

@@ -423,7 +423,8 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
 
 
 def _missing(subject: Any) -> dict[str, str]:
-    return {name: reason for name, reason in REASONS.items() if not has(subject, name)} | subject.missing
+    reasons: dict[str, str] = {name: why for name, why in REASONS.items() if not has(subject, name)}
+    return reasons | dict(subject.missing)
 
 
 def _distinct(seen: Pass) -> None:

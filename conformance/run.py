@@ -278,7 +278,7 @@ def _judged(item: Requirement, case: Case) -> tuple[Finding, float]:
     except Exception as error:
         if os.environ.get("TIECHECK_DEBUG"):
             raise
-        finding = Finding("error", f"a defect of tiecheck: {type(error).__name__}: {error}")  # type: ignore[arg-type]
+        finding = Finding("error", f"a defect of tiecheck: {type(error).__name__}: {error}")
     return finding, time.perf_counter() - before
 
 

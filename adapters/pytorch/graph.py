@@ -70,11 +70,11 @@ def backward(
     try:
         if any(id(leaf) not in reached for leaf in leaves):
             raise RuntimeError("a leaf outside the graph")
-        result.backward(cotangent, inputs=leaves, retain_graph=True)
+        result.backward(cotangent, inputs=leaves, retain_graph=True)  # type: ignore[no-untyped-call]
     except RuntimeError:
         for leaf, grad in zip(leaves, before, strict=True):
             leaf.grad = grad
-        result.backward(cotangent)
+        result.backward(cotangent)  # type: ignore[no-untyped-call]
 
 
 def clear(leaves: Sequence[Tensor], module: nn.Module) -> None:

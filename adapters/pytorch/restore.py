@@ -42,7 +42,7 @@ class Snapshot:
         self._globals = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled())
         self._random = (random.getstate(), np.random.get_state(), torch.get_rng_state())
         self._cuda = (
-            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         )
         return self
 

@@ -134,7 +134,7 @@ class Reader:
             kind = "buffer"
         return Region(
             self.label(key),
-            array.storage_offset(),
+            int(array.storage_offset()),
             tuple(array.shape),
             tuple(array.stride()),
             dtype_name(array.dtype),

@@ -661,7 +661,7 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
 def _rows_within(array: Tensor, rows: Array, table: Tensor) -> Array:
     """Row numbers of ``array`` as rows of ``table``, where both are windows on the same rows."""
     if key_of(array) == key_of(table) and array.stride() == table.stride() and table.stride(0):
-        shift, rest = divmod(array.storage_offset() - table.storage_offset(), table.stride(0))
+        shift, rest = divmod(int(array.storage_offset() - table.storage_offset()), table.stride(0))
         rows = rows + shift if rest == 0 else rows
     return np.asarray(rows[(rows >= 0) & (rows < table.shape[0])])
 

@@ -104,10 +104,10 @@ Inject = Callable[[int, Tensor], Tensor | None]
 
 def key_of(tensor: Tensor) -> int:
     """A label of the memory behind a tensor, equal for all views of it."""
-    return StorageWeakRef(tensor.untyped_storage()).cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records the lookups and products of one pass; optionally puts a chosen h into a product (``inject``)."""
 
     def __init__(
@@ -118,7 +118,7 @@ class Watch(TorchDispatchMode):
         on_write: Callable[[Tensor], None] | None = None,
         inject: Inject | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: dict[int, str] = {}
         self.leaf: dict[int, Tensor] = {}
         self.traces: dict[int, Trace] = {}
@@ -148,7 +148,7 @@ class Watch(TorchDispatchMode):
     def _hold(self, tensor: Tensor, trace: Trace) -> Trace:
         key = key_of(tensor)
         if key not in self._held:
-            self._held[key] = StorageWeakRef(tensor.untyped_storage())
+            self._held[key] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
         self.traces[key] = trace
         return trace
 
@@ -156,7 +156,7 @@ class Watch(TorchDispatchMode):
         """Where a tensor comes from; one that is met for the first time existed before the pass."""
         key = key_of(tensor)
         if self.row_views and key in self.leaf:
-            row = self.row_views.get((key, tensor.storage_offset()))
+            row = self.row_views.get((key, int(tensor.storage_offset())))
             if row is not None and tensor.numel() == self.lookups[row.lookup or 0].array.shape[1]:
                 return row
         known = self.traces.get(key)
@@ -335,7 +335,7 @@ class Watch(TorchDispatchMode):
             known.rows = torch.cat([known.rows, number])
         trace = Trace(self.trace(source).leaves, ids=True, lookup=self._loops[key])
         if key_of(output) in self.leaf:
-            self.row_views[key_of(output), output.storage_offset()] = trace
+            self.row_views[key_of(output), int(output.storage_offset())] = trace
         return None
 
     # --- products ------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..evidence import Case
-from ..requirement import Finding, failed, passed, requirement, skipped
+from ..requirement import Finding, Level, failed, passed, requirement, skipped
 
 
 @requirement(
@@ -138,7 +138,7 @@ def own_count(case: Case) -> Finding:
 def no_dead_table(case: Case) -> Finding:
     if case.holdings is None:
         return skipped(case.why("holdings", "what the subject holds is not known"))
-    level = "MUST" if case.declared.parameter_count is not None else "SHOULD"
+    level: Level = "MUST" if case.declared.parameter_count is not None else "SHOULD"
     dead = case.holdings.dead
     if dead:
         names = ", ".join(dead)
@@ -147,5 +147,5 @@ def no_dead_table(case: Case) -> Finding:
             f"{names} has the table's shape and is trained and saved, but nothing depends on it",
             level,
             names=list(dead),
-        )  # type: ignore[arg-type]
+        )
     return passed("nothing of the table's shape lies unused")

@@ -145,7 +145,7 @@ def scale(case: Case) -> Finding:
 def _factor_seen(seen: Pass, wanted: float) -> bool:
     slack = max(1e-5, tolerances.factor(seen.table_dtype))
     factors = seen.look.factors if seen.look is not None else ()
-    products = {f for f in factors} | {float(np.prod(factors[i:])) for i in range(len(factors))}
+    products = set(factors) | {float(np.prod(factors[i:])) for i in range(len(factors))}
     return any(abs(abs(f) - abs(wanted)) <= slack * abs(wanted) for f in products)
 
 
@@ -270,7 +270,7 @@ def vocabulary(case: Case) -> Finding:
     seen = case.first
     rows, columns = seen.table.shape[0], seen.logits.shape[1]
     declared = case.declared.vocabulary
-    finite = np.isfinite(seen.logits).all(0)
+    finite: Array = np.asarray(np.isfinite(seen.logits).all(0))
     masked = int((~finite).sum())
     if declared is None:
         if columns != rows:
@@ -336,7 +336,7 @@ def own_column(case: Case) -> Finding:
     for seen, writing in writings:
         before, after = _changes(seen, writing)
         others = np.setdiff1d(np.arange(before.shape[1]), writing.rows)
-        finite = np.isfinite(before[:, others]).all(0)
+        finite: Array = np.asarray(np.isfinite(before[:, others]).all(0))
         others = others[finite]
         normalized = seen.declared.log_probabilities or (seen.explained.found and seen.explained.normalized)
         loose = normalized or not writing.exact

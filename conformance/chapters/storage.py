@@ -289,8 +289,8 @@ def whole_table(case: Case) -> Finding:
         return skipped("the table is computed, or its memory is not known")
     region = look.table.region
     size = region.shape[0] * region.shape[1]
-    partial = []
-    aliases = []
+    partial: list[Named] = []
+    aliases: list[Named] = []
     for named in case.holdings.named:
         if named.region.storage != region.storage or named.name == region.owner or not _overlap(named.region, region):
             continue
