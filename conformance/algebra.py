@@ -18,7 +18,7 @@ from .declaration import Declaration
 from .evidence import Array
 
 if TYPE_CHECKING:
-    from .evidence import Pass
+    from .evidence import Pass, Region
 
 ROWS = 4096
 # Rows of float64 that a processor's cache holds.
@@ -149,9 +149,7 @@ def projected(seen: Pass) -> Array:
     if look is None or look.head is None:
         return seen.table
     if look.head.region is not None and look.table.region is not None:
-        if look.head.region.storage == look.table.region.storage:
-            return seen.table
-        return look.head.values
+        return look.head.values if separate(seen) else seen.table
     same = set(look.head.leaves) == set(look.table.leaves) or scaled_as_declared(seen)
     return seen.table if same and look.head.values.shape[1] == seen.table.shape[1] else look.head.values
 
@@ -163,7 +161,13 @@ def separate(seen: Pass) -> bool:
         return look is None and seen.head is not None
     if look.head.region is None or look.table.region is None:
         return not set(look.head.leaves) & set(look.table.leaves)
-    return look.head.region.storage != look.table.region.storage
+    return look.head.region.storage != look.table.region.storage or not overlap(look.head.region, look.table.region)
+
+
+def overlap(one: Region, other: Region) -> bool:
+    """Whether two windows on one memory meet."""
+    ends = [r.offset + sum((n - 1) * s for n, s in zip(r.shape, r.strides, strict=True)) for r in (one, other)]
+    return one.offset <= ends[1] and other.offset <= ends[0]
 
 
 def scaled_as_declared(seen: Pass) -> bool:
@@ -293,6 +297,8 @@ def candidates(
     options = list(itertools.product(range(len(scales)), range(2), range(len(caps)), range(2)))
     options.sort(key=lambda o: (sum(map(bool, o)), sum(o)))
     for i, j, k, m in options:
+        if bool(i) + bool(j) + bool(k) + bool(m) > 2:
+            return  # with three extras that nobody declared anything can be explained
         form = _fit(data, scales[i], biases[j], caps[k], norms[m])
         if form is not None:
             # Numbers that were fitted carry the rounding of the rows that they were fitted on to the others.
@@ -316,6 +322,8 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> E
             return None
         ratio = np.clip(ratio, -1 + 1e-9, 1 - 1e-9)
         logits, weight = cap * np.arctanh(ratio), weight * (1 - ratio**2) ** 2
+    if normalized and scale == "token":
+        return _fit_normalized(data, biased)
     if normalized:
         logits, product = logits - logits.mean(1, keepdims=True), product - product.mean(1, keepdims=True)
     count = logits.shape[0]
@@ -336,6 +344,27 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> E
         number = float(scale)
     bias = mean_l - (number if token is None else token) * mean_p if biased else None
     return Explained(True, scale=number, token_scale=token, bias=bias, cap=cap, normalized=normalized)
+
+
+def _fit_normalized(data: _Data, biased: bool) -> Explained | None:
+    """Log-probabilities with a scale per token: the constant of each position and the numbers of each token in turn."""
+    z, weight = data.products, data.weights()
+    if z.shape[0] < 4 or z.size > 1 << 22:
+        return None
+    constant = np.zeros((z.shape[0], 1))
+    center = (weight * z).sum(0) / weight.sum() if biased else np.zeros(z.shape[1])
+    right = z - center
+    norm = (weight * right * right).sum(0) + 1e-300
+    for _ in range(2000):
+        target = data.logits + constant
+        mean = (weight * target).sum(0) / weight.sum() if biased else np.zeros(z.shape[1])
+        token = (weight * (target - mean) * right).sum(0) / norm
+        step = (token * right + mean - target).mean(1, keepdims=True)
+        constant = constant + step
+        if np.abs(step).max() < 1e-13 * (1 + np.abs(constant).max()):
+            break
+    bias = mean - token * center if biased else None
+    return Explained(True, token_scale=token, bias=bias, normalized=True)
 
 
 def _fit_cap(data: _Data, scale: Any, biased: bool, normalized: bool) -> Explained | None:

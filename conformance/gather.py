@@ -284,7 +284,8 @@ def _sharp(subject: Any, seen: Pass) -> Pass:
                     subject, twin, rows, direction, SHARP_STEPS, wanted, tolerances.difference_sharp(terms, 0.0)
                 )
                 if found is not None:
-                    out.append(found)
+                    allowed = tolerances.difference_sharp(terms, 0.0)
+                    out.append(_controlled(subject, twin, found, wanted, allowed))
             full = np.zeros((rows.size, seen.table.shape[1]))
             full[:] = share
             return _keep(seen, sharp=Sharp(full, None, np.array(look.table.values[rows]), logits, tuple(out)))
@@ -294,6 +295,8 @@ def _sharp(subject: Any, seen: Pass) -> Pass:
 
 def write_rows(subject: Any, seen: Pass, side: str, before: Array | None = None) -> Writing | None:
     """One forward with rows written that no lookup of the pass reads: one random, one zero, one a copy of another."""
+    if side == "head" and not algebra.separate(seen):
+        side = "table"
     if hasattr(subject, "can_write") and not subject.can_write(side):
         return None
     array = algebra.projected(seen) if side == "head" else seen.table

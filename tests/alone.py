@@ -144,6 +144,20 @@ class Dead(Plain):
             self.unused = nn.Parameter(torch.randn(37, 12))
 
 
+class OwnSpecials(Plain):
+    """The first three tokens are looked up in a table of their own."""
+
+    def __init__(self, broken: bool) -> None:
+        super().__init__(broken)
+        self.special = nn.Embedding(3, 12)
+
+    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
+        x = F.embedding(ids, self.table)
+        own = self.special(ids.clamp(max=2)) if self.broken else x
+        x = torch.where((ids < 3).unsqueeze(-1), own, x)
+        return torch.tanh(self.mix(x + x.mean(1, keepdim=True)))
+
+
 class Wiping(Plain):
     """Every forward zeroes the rows beyond the legal vocabulary, which no id reads."""
 
@@ -237,6 +251,7 @@ _PAIRS = [
     _pair(OpaqueKept, "storage.write-through"),
     Alone("count.saves-one-table", _counted(12), _counted(0)),
     _pair(Dead, "count.no-dead-table"),
+    _pair(OwnSpecials, "lookup.reaches"),
     _pair(Wiping, "lookup.reads-only", vocabulary=33),
     _pair(OpaqueCoupled, "projection.own-column"),
     _pair(OpaqueShifted, "projection.zero-row"),

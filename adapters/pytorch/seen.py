@@ -235,11 +235,12 @@ def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor) -> Head
     products = [(i, watch.products[i]) for i in sorted(watch.trace(logits).products)]
     parts = [(i, p, matrix) for i, p in products if (matrix := _oriented(p, width, columns)) is not None]
     if sum(m.shape[0] for _, _, m in parts) < min(columns, table.shape[0]):
-        return None  # a product of the network, not of a row for each token
+        return _by_columns(watch, products, columns, table)  # a product of the network, or of some columns only
     index, first, array = parts[0]
     if len(parts) == 1:
         stranger = not first.trace.leaves & watch.trace(table).leaves
-        if stranger and not _resembles(first, array, logits, columns):
+        fits = array.shape[0] in (columns, table.shape[0]) and _resembles(first, array, logits, columns)
+        if stranger and not fits:
             return None
         return Head(array, first.trace, _hidden(first, width), [index], first)
     indices = [i for i, _, _ in parts]
@@ -264,6 +265,21 @@ def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor) -> Head
     trace = Trace(leaves) if whole is None else first.trace
     array = torch.cat([m.detach() for _, m in unique]) if whole is None else whole
     return Head(array, trace, _hidden(first, width), indices, first)
+
+
+def _by_columns(watch: Watch, products: list[tuple[int, Product]], columns: int, table: Tensor) -> Head | None:
+    """Products with blocks of the table's columns, added up: the whole table if they tile it, else the part that is read."""
+    parts = [
+        (i, p)
+        for i, p in products
+        if key_of(p.array) == key_of(table) and p.array.shape[0] >= min(columns, table.shape[0])
+    ]
+    if not parts or key_of(table) not in watch.leaf:
+        return None
+    offsets = {int(p.array.storage_offset()) for _, p in parts}
+    whole = len(offsets) == len(parts) == len(products) and sum(p.array.shape[1] for _, p in parts) == table.shape[1]
+    index, first = parts[0]
+    return Head(table if whole else first.array, first.trace, None, [index], first)
 
 
 def _resembles(product: Product, array: Tensor, logits: Tensor, columns: int) -> bool:
@@ -325,5 +341,5 @@ def _tiled(parts: list[Tensor]) -> Tensor | None:
 
 
 def rounded(scales: Iterable[float]) -> tuple[float, ...]:
-    """Distinct finite numbers, in order."""
-    return tuple(sorted({float(s) for s in scales if math.isfinite(s)}))
+    """The finite numbers, in order."""
+    return tuple(sorted(float(s) for s in scales if math.isfinite(s)))

@@ -82,6 +82,7 @@ class TorchSubject:
             if self._place.type == "meta":
                 raise NotJudged("the model is on the meta device: its tensors hold no values, so nothing can be run")
             self._move_off_neutral()
+            self._buffers = [(b, b.detach().clone()) for b in self.module.buffers() if b.numel() <= 1 << 16]
         except BaseException:
             self._stack.close()
             raise
@@ -137,6 +138,7 @@ class TorchSubject:
         """One forward with graph: logits as (N, C)."""
         if any(m.training != train for m in self.module.modules()):
             self.module.train(train)
+        self._rewind(train)
         if reseed:
             torch.manual_seed(self.seed)
             np.random.seed(self.seed % 2**32)
@@ -145,6 +147,17 @@ class TorchSubject:
         self.forward_passes += 1
         logits = find_logits(self._caller(self.module, tensor))
         return positions(logits, *ids.shape)
+
+    def _rewind(self, train: bool) -> None:
+        """Put the buffers back that a pass in train mode moves (power iterations, running means), so that passes agree.
+
+        Not one of the table's size: what is kept there is what the verdict is about.
+        """
+        size = self._table.numel() if self._table is not None else 0
+        for buffer, values in self._buffers if train else ():
+            if buffer.numel() != size and not torch.equal(buffer, values.to(buffer.dtype)):
+                with torch.no_grad():
+                    buffer.copy_(values)
 
     def logits(self, ids: Array, train: bool = False, reseed: bool = True) -> Array:
         """Logits as (N, C) in float64."""
@@ -167,6 +180,7 @@ class TorchSubject:
         ids = torch.tensor(probe.ids, dtype=torch.long, device=self._place)
         if any(m.training != probe.train for m in self.module.modules()):
             self.module.train(probe.train)
+        self._rewind(probe.train)
         torch.manual_seed(self.seed)
         np.random.seed(self.seed % 2**32)
         random.seed(self.seed)
@@ -307,7 +321,7 @@ class TorchSubject:
             tokens=group.tokens.copy(),
             rows=group.rows.copy(),
             rows_read=np.unique(np.concatenate([r.ravel() for r in read])),
-            input_scales=rounded(s for k in group.lookups for s in k.scales),
+            input_scales=rounded(s for k in group.lookups for s in k.scales.values()),
             factors=tuple(float(f) for f in factors),
             hidden=hidden,
             product_dtype=dtype_name(head.first.dtype) if head is not None else "",
@@ -337,9 +351,11 @@ class TorchSubject:
         best: tuple[float, Tensor] | None = None
         for key in list(watch.leaf):
             for name, tensor in reader.owners.get(key, [("", watch.leaf[key])])[:1]:
-                if not tensor.is_floating_point() or tensor.dim() != 2 or (name and name == self.declared.head):
+                flat = tensor.detach()
+                flat = flat.squeeze() if flat.dim() > 2 else flat
+                if not flat.is_floating_point() or flat.dim() != 2 or (name and name == self.declared.head):
                     continue
-                for matrix in (tensor.detach(), tensor.detach().T):
+                for matrix in (flat, flat.T):
                     if matrix.shape[0] < columns or matrix.shape[0] <= used:
                         continue
                     moved = self._moved(matrix, used, probe, before)
@@ -490,7 +506,7 @@ class TorchSubject:
         return tuple(out)
 
     def _separate(self) -> bool:
-        return self._head is not None and self._table is not None and key_of(self._head) != key_of(self._table)
+        return self._head is not None and self._table is not None and not _overlap(self._head, self._table)
 
     def _objects(self, view: Tensor) -> list[Tensor]:
         key = key_of(view)

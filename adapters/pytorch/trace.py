@@ -65,7 +65,10 @@ class Trace:
 
 @dataclass
 class Lookup:
-    """One read of rows of an array: ``array`` is (V, D), a view of ``source``; ``rows`` are the row numbers in order."""
+    """One read of rows of an array: ``array`` is (V, D), a view of ``source``; ``rows`` are the row numbers in order.
+
+    ``scales`` is by the memory that the network took the (scaled) output from.
+    """
 
     array: Tensor
     source: Tensor
@@ -76,7 +79,7 @@ class Lookup:
     autocast: bool
     graded: bool
     padding: int | None = None
-    scales: set[float] = field(default_factory=set)
+    scales: dict[int, float] = field(default_factory=dict)
     narrow: set[torch.dtype | None] = field(default_factory=set)
 
 
@@ -183,7 +186,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.layout == torch.strided]
         if not outputs:
             return out
-        merged = self._merge(name, args, before, outputs[0])
+        merged = self._merge(name, args, inputs, before, outputs[0])
         special = self._lookup(name, args, kwargs, outputs[0])
         keys = {key_of(t): trace for t, trace in zip(inputs, before, strict=True)}
         fresh = any(key_of(t) not in keys for t in outputs) or name.endswith("_")
@@ -198,7 +201,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._hold(tensor, merged)
         return out
 
-    def _merge(self, name: str, args: Any, before: list[Trace], output: Tensor) -> Trace:
+    def _merge(self, name: str, args: Any, inputs: list[Tensor], before: list[Trace], output: Tensor) -> Trace:
         """The trace of a result: what it depends on, and whether it is still a lookup or a projection times a number."""
         leaves = frozenset().union(*(t.leaves for t in before))
         ids = any(t.ids for t in before)
@@ -227,8 +230,11 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             same = all((t.scale, self._same_array(t, carried[0])) == (carried[0].scale, True) for t in carried)
             if same:
                 return replace(carried[0], leaves=leaves, ids=ids, origin=None)
+        opaque = ids and any(t.leaves and not t.ids and _is_table(x) for t, x in zip(before, inputs, strict=True))
         products = (
-            frozenset() if name in PRODUCTS and name != "mul" else frozenset().union(*(t.products for t in before))
+            frozenset()
+            if opaque or (name in PRODUCTS and name != "mul")
+            else frozenset().union(*(t.products for t in before))
         )
         factors = next((t.factors for t in before if t.products), ()) if products else ()
         trail = next((t.trail for t in before if t.products), ()) if products else ()
@@ -240,7 +246,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """An operation of the network takes a lookup's output: it stands for what the lookup gives."""
         for tensor, trace in zip(inputs, before, strict=True):
             if trace.lookup is not None and tensor.is_floating_point():
-                self.lookups[trace.lookup].scales.add(trace.scale)
+                self.lookups[trace.lookup].scales[key_of(tensor)] = trace.scale
                 self.lookups[trace.lookup].narrow.add(trace.narrow)
 
     def _carries(self, name: str, args: Any) -> bool:
@@ -295,7 +301,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif name in ("index_select", "gather"):
             dim, rows = int(args[1]) % source.dim(), args[2]
             if name == "gather":
-                rows = rows.select(-1 if dim == 0 else 0, 0) if rows.dim() == source.dim() == 2 else None
+                rows = _gathered(source, dim, rows)
         elif name == "embedding":
             padding = args[2] if len(args) > 2 else kwargs.get("padding_idx", -1)
         if rows is None or rows.dtype in (torch.bool, torch.uint8) or rows.is_floating_point():
@@ -430,15 +436,32 @@ def _autocast(tensor: Tensor) -> bool:
     return torch.is_autocast_enabled(tensor.device.type)
 
 
+def _is_table(tensor: Tensor) -> bool:
+    """Whether an operand is a matrix at least: an operation with it that is no known product is one that is not seen through."""
+    return len(_real(tensor, -1)) >= 2
+
+
+def _real(source: Tensor, dim: int) -> list[int]:
+    """The dimensions of an array that are more than a repetition, and ``dim``."""
+    return [i for i, n in enumerate(source.shape) if (n != 1 and source.stride(i) != 0) or i == dim]
+
+
 def _as_matrix(source: Tensor, dim: int) -> Tensor | None:
     """The array of rows that indexing along ``dim`` reads, as a (V, D) view."""
+    keep = _real(source, dim)
+    if len(keep) != 2:
+        return None
     if source.dim() != 2:
-        keep = [i for i, size in enumerate(source.shape) if size != 1 or i == dim]
-        if len(keep) != 2:
-            return None
-        dim = keep.index(dim)
-        source = source.reshape([source.shape[i] for i in keep])
+        source, dim = source[tuple(slice(None) if i in keep else 0 for i in range(source.dim()))], keep.index(dim)
     return source if dim == 0 else source.T
+
+
+def _gathered(source: Tensor, dim: int, index: Tensor) -> Tensor | None:
+    """The row numbers of a gather whose index repeats them along the columns."""
+    keep = _real(source, dim)
+    if len(keep) != 2:
+        return None
+    return index.select(next(i for i in keep if i != dim), 0)
 
 
 def _operands(name: str, weight: Tensor, other: Tensor, weight_first: bool) -> tuple[Tensor, Tensor] | None:

@@ -88,7 +88,7 @@ def _copies_parameter(case: Case) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Head:
+class Off:
     """The projection's share against the gradient on the rows that no lookup read."""
 
     expected: Array
@@ -106,7 +106,7 @@ def _unread(seen: Pass, form: Explained) -> Array:
 
 
 @lru_cache(maxsize=4)
-def _first_off(seen: Pass) -> _Head | int:
+def first_off(seen: Pass) -> Off | int:
     """The first rows on which the projection's share is not what it should be; else how many rows were looked at.
 
     A few hundred rows at a time, which stay in the processor's cache. |R^T h| is at most |R|^T |h|: the larger one, which
@@ -139,7 +139,7 @@ def _first_off(seen: Pass) -> _Head | int:
     return int(unread.size)
 
 
-def _sample(seen: Pass, form: Explained, rows: Array, part: Array, fitted: bool) -> _Head:
+def _sample(seen: Pass, form: Explained, rows: Array, part: Array, fitted: bool) -> Off:
     """What a failure is named from: the rows around the first one, and more of them from the whole table."""
     assert seen.gradient is not None
     table = projected(seen)
@@ -149,10 +149,10 @@ def _sample(seen: Pass, form: Explained, rows: Array, part: Array, fitted: bool)
     rows = np.union1d(rows, unread[:: max(1, unread.size // ROWS)])
     size = share_of_head(form, table, seen.cotangent, rows, absolute=True)
     bound = part * size + (1e3 * tolerances.unit(seen.dtype) * size.max() if fitted else 0.0)
-    return _Head(share_of_head(form, table, seen.cotangent, rows), gradient[rows].astype(np.float64), bound, rows)
+    return Off(share_of_head(form, table, seen.cotangent, rows), gradient[rows].astype(np.float64), bound, rows)
 
 
-def _off(head: _Head) -> Array:
+def _off(head: Off) -> Array:
     result: Array = np.abs(head.seen - head.expected) > head.bound
     return result
 
@@ -172,14 +172,14 @@ def head_share(case: Case) -> Finding:
         assert seen.gradient is not None
         if seen.gradient.table is None and form.found:
             return failed("detached-projection", "no gradient reaches the table at all", mode=seen.probe.mode)
-        head = _first_off(seen)
-        if isinstance(head, _Head):
+        head = first_off(seen)
+        if isinstance(head, Off):
             return _name_head(seen, head, _off(head))
         asked += head
     return passed(f"{asked} rows that no lookup read have exactly R^T h") if asked else _not_asked(case)
 
 
-def _name_head(seen: Pass, head: _Head, off: Array) -> Finding:
+def _name_head(seen: Pass, head: Off, off: Array) -> Finding:
     expected, got, bound = head.expected, head.seen, head.bound
     bad = off.any(1)
     worst = int((np.abs(got - expected) / bound).max(1).argmax())
@@ -272,7 +272,7 @@ def lookup_share(case: Case) -> Finding:
         assert seen.gradient is not None
         if seen.gradient.table is None or not form.found:
             continue
-        if isinstance(_first_off(seen), _Head):
+        if isinstance(first_off(seen), Off):
             inconclusive = "the projection's share is wrong, so what is left of the gradient is not the lookup's"
             continue
         padding = _padding(case, seen, form)
@@ -290,7 +290,7 @@ def lookup_share(case: Case) -> Finding:
     return skipped(f"inconclusive: {inconclusive}") if inconclusive else _not_asked(case)
 
 
-def _rows_share(seen: Pass, form: Explained, rows: Array) -> tuple[Array, Array]:
+def rows_share(seen: Pass, form: Explained, rows: Array) -> tuple[Array, Array]:
     """The lookup's claimed share on rows, and the rounding of the projection's that was taken away."""
     assert seen.gradient is not None and seen.gradient.table is not None
     share = seen.gradient.table[rows].astype(np.float64)
@@ -316,7 +316,7 @@ def _padding(case: Case, seen: Pass, form: Explained) -> Finding | None:
     )
     if rows.size == 0:
         return None
-    share, bound = _rows_share(seen, form, rows)
+    share, bound = rows_share(seen, form, rows)
     for i, row in enumerate(rows):
         if (np.abs(share[i]) > 4 * bound[i] + 1e-12).any():
             return failed(
@@ -339,7 +339,7 @@ def _differences(case: Case, seen: Pass, form: Explained) -> list[Finding]:
         if any(f.verdict == "pass" for f in out) or any(f.verdict == "fail" for f in out):
             return out
     for i, difference in enumerate(seen.differences):
-        share, _ = _rows_share(seen, form, difference.rows)
+        share, _ = rows_share(seen, form, difference.rows)
         out.append(_compare(seen, difference, share / g, False, i == 0))
     return out
 
@@ -367,13 +367,26 @@ def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, fi
     last, before = quotients[usable[-1]], quotients[usable[-2]]
     if abs(last - before) > 0.2 * min(abs(last - claim), abs(before - claim)):
         return skipped(f"difference quotients disagree with each other: {', '.join(f'{q:.4g}' for q in quotients)}")
-    if difference.control is not None and not _sound(*difference.control):
+    off = abs(claim - float(last)) / max(abs(claim), abs(float(last)), 1e-300)
+    if difference.control is not None and not _sound(*difference.control, off):
         return skipped("the network's own parameters fail the same control: the body cuts its gradient")
     return _name_lookup(seen, difference, claimed, claim, float(last), size, first)
 
 
-def _sound(claim: float, quotient: float) -> bool:
-    return abs(claim - quotient) <= 0.02 * max(abs(claim), abs(quotient))
+def _sound(claim: float, quotient: float, off: float) -> bool:
+    """Whether the network's own gradient agrees with its difference much better than the table's does with its own."""
+    return abs(claim - quotient) <= max(0.25 * off, 1e-9) * max(abs(claim), abs(quotient))
+
+
+def agrees(seen: Pass) -> bool:
+    """Whether all differences that were taken agree with what is left of the gradient."""
+    share = None
+    for difference in seen.differences:
+        share, _ = rows_share(seen, seen.explained, difference.rows)
+        claimed = share / seen.declared.input_gradient_scale
+        if _compare(seen, difference, claimed, False, True).verdict != "pass":
+            return False
+    return True
 
 
 def _finite(logits: Array) -> Array:
@@ -435,7 +448,7 @@ def _own_against_sharp(seen: Pass, form: Explained) -> Finding:
     scale = np.abs(_finite(sharp.logits)).max() + 1e-300
     if np.abs(_finite(seen.logits) - _finite(sharp.logits)).max() > max(1e-3, 64 * tolerances.unit(seen.dtype)) * scale:
         return skipped("float64 takes another path through the body")
-    share, bound = _rows_share(seen, form, rows)
+    share, bound = rows_share(seen, form, rows)
     gap = np.linalg.norm(share - sharp.gradient, axis=1)
     norm = np.linalg.norm(sharp.gradient, axis=1)
     allowed = tolerances.own_against_sharp(seen.table_dtype) * (

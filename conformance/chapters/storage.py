@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import tolerances
-from ..algebra import ROWS, scaled_as_declared
+from ..algebra import ROWS, overlap, scaled_as_declared, separate
 from ..evidence import Array, Case, Named, Pass, Region, Use
 from ..requirement import Finding, failed, passed, requirement, skipped
 
@@ -89,7 +89,7 @@ def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> Findi
 
 
 def _one_storage(a: Region, b: Region, facts: dict[str, Any]) -> Finding | None:
-    if not _overlap(a, b):
+    if not overlap(a, b):
         return failed(
             "two-matrices", f"the two uses read two separate parts of {a.owner}", offset=[a.offset, b.offset], **facts
         )
@@ -173,7 +173,7 @@ def _untied(seen: Pass) -> Finding | None:
     assert seen.look is not None and seen.look.head is not None
     table, head = seen.look.table, seen.look.head
     if table.region is not None and head.region is not None:
-        shared = table.region.storage == head.region.storage and _overlap(table.region, head.region)
+        shared = table.region.storage == head.region.storage and overlap(table.region, head.region)
         if head.refilled or table.refilled:
             shared = True
     else:
@@ -186,14 +186,6 @@ def _untied(seen: Pass) -> Finding | None:
             projection=describe(head),
         )
     return None
-
-
-def _overlap(a: Region, b: Region) -> bool:
-    def span(r: Region) -> tuple[int, int]:
-        return r.offset, r.offset + sum((n - 1) * s for n, s in zip(r.shape, r.strides, strict=True))
-
-    (low, high), (start, stop) = span(a), span(b)
-    return low <= stop and start <= high
 
 
 def _equal(one: Array, other: Array) -> bool:
@@ -292,7 +284,7 @@ def whole_table(case: Case) -> Finding:
     partial: list[Named] = []
     aliases: list[Named] = []
     for named in case.holdings.named:
-        if named.region.storage != region.storage or named.name == region.owner or not _overlap(named.region, region):
+        if named.region.storage != region.storage or named.name == region.owner or not overlap(named.region, region):
             continue
         (aliases if named.size >= size else partial).append(named)
     bad = [n for n in partial if n.region.kind == "parameter"]
@@ -402,4 +394,4 @@ def _kept(seen: Pass) -> bool:
     look = seen.look
     if look is None or look.head is None or look.head.region is None or look.table.region is None:
         return True
-    return look.head.region.kind != "parameter" or look.head.region.storage == look.table.region.storage
+    return look.head.region.kind != "parameter" or not separate(seen)
