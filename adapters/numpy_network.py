@@ -110,6 +110,11 @@ class NetworkSubject:
         """The array that the lookup reads, (V, D)."""
         return self.network.weights["E_in"]
 
+    def head(self) -> Array | None:
+        """The projection's own array, (V, D); None where it is the lookup's."""
+        weights = self.network.weights
+        return None if weights["E_out"] is weights["E_in"] else weights["E_out"]
+
     @contextlib.contextmanager
     def written(self, side: str, rows: Array, values: Array) -> Iterator[None]:
         """Rows of the lookup's array ("table") or of the projection's ("head") hold ``values`` inside the block."""

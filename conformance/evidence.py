@@ -271,6 +271,7 @@ class Loss:
 class Case:
     """All the evidence of one example, as requirements read it.
 
+    ``unreached`` are rows that a lookup read and no logit depends on, None where that was not asked.
     ``repeats`` are logits of equal calls in eval mode with the generators left to run; ``missing`` says, by capability,
     why something was not gathered.
     """
@@ -281,6 +282,7 @@ class Case:
     holdings: Holdings | None = None
     loss: Loss | None = None
     responds: bool = True
+    unreached: tuple[int, ...] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property

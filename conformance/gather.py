@@ -343,6 +343,31 @@ def responds(subject: Any, seen: Pass, before: Array) -> bool:
     return not np.array_equal(before[:, others], after[:, others], equal_nan=True)
 
 
+def unreached(subject: Any, seen: Pass) -> tuple[int, ...] | None:
+    """Rows that were looked up, claim no share of the gradient, and move no other token's logit even where the ids are
+    nothing but that token (among others, a mask may hide it)."""
+    gradient = seen.gradient
+    if gradient is None or gradient.table is None or not seen.explained.found or not subject.can_write("table"):
+        return None
+    if seen.look is None or not seen.look.tokens.size:
+        return None
+    rows, share, _ = _shares(seen, gradient.table, seen.explained, seen.table)
+    norms = np.linalg.norm(share, axis=1)
+    suspects = [int(r) for r in rows[norms <= 1e-4 * norms.max(initial=0.0)] if r in seen.look.tokens][:4]
+    rng = np.random.default_rng([seen.probe.seed, 89])
+    dead = []
+    for row in suspects:
+        ids = np.full_like(seen.probe.ids, row)
+        others = np.arange(seen.logits.shape[1]) != row
+        before = subject.logits(ids)
+        new = rng.standard_normal((1, seen.table.shape[1])) * (float(np.std(seen.table[: 1 << 12])) or 1.0)
+        with subject.written("table", np.array([row]), new):
+            after = subject.logits(ids)
+        if np.array_equal(before[:, others], after[:, others], equal_nan=True):
+            dead.append(row)
+    return tuple(dead)
+
+
 def loss_evidence(subject: Any, seen: Pass) -> Loss | None:
     """The model's own loss against differences, along rows that no lookup read and along rows that one did."""
     if not has(subject, "own_loss") or (hasattr(subject, "can_write") and not subject.can_write("table")):
@@ -422,7 +447,8 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     elif has(subject, "edges") and first.gradient is not None and first.gradient.table is not None:
         first = _keep(first, gradient=dataclasses.replace(first.gradient, train_edges=subject.edges(trained, 1)))
         passes = [first]
-    return Case(declared, tuple(passes), repeats, holdings, loss, answers, _missing(subject))
+    dead = unreached(subject, first) if work.aside and has(subject, "can_write") else None
+    return Case(declared, tuple(passes), repeats, holdings, loss, answers, dead, _missing(subject))
 
 
 def _missing(subject: Any) -> dict[str, str]:
@@ -462,4 +488,4 @@ def _called(subject: Any, seen: Pass, calls: int) -> Pass:
 def gather_more(subject: Any, declared: Declaration, probe: Probe) -> Case:
     """The evidence of a further example: one mode, no differences in float64."""
     seen = _written(subject, one_pass(subject, probe, declared, FURTHER), None)
-    return Case(declared, (seen,), (), None, None, True, _missing(subject))
+    return Case(declared, (seen,), missing=_missing(subject))

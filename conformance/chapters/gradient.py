@@ -378,17 +378,6 @@ def _sound(claim: float, quotient: float, off: float) -> bool:
     return abs(claim - quotient) <= max(0.25 * off, 1e-9) * max(abs(claim), abs(quotient))
 
 
-def agrees(seen: Pass) -> bool:
-    """Whether all differences that were taken agree with what is left of the gradient."""
-    share = None
-    for difference in seen.differences:
-        share, _ = rows_share(seen, seen.explained, difference.rows)
-        claimed = share / seen.declared.input_gradient_scale
-        if _compare(seen, difference, claimed, False, True).verdict != "pass":
-            return False
-    return True
-
-
 def _finite(logits: Array) -> Array:
     return np.where(np.isfinite(logits), logits, 0.0)
 
