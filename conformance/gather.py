@@ -54,7 +54,7 @@ class Effort:
 
 
 FULL = Effort()
-LARGE = Effort(directions=1, again=False, sharp=False, calls=1)
+LARGE = Effort(directions=1, inject=False, again=False, sharp=False, calls=0)
 QUICK = Effort(directions=1, inject=False, again=False, sharp=False, calls=0, aside=False, train=False)
 FURTHER = Effort(again=False, sharp=False, calls=0, aside=False)
 
@@ -368,8 +368,9 @@ def unreached(subject: Any, seen: Pass) -> tuple[int, ...] | None:
     return tuple(dead)
 
 
-def loss_evidence(subject: Any, seen: Pass) -> Loss | None:
-    """The model's own loss against differences, along rows that no lookup read and along rows that one did."""
+def loss_evidence(subject: Any, seen: Pass, apart: bool = True) -> Loss | None:
+    """The model's own loss against differences, along rows that no lookup read and along rows that one did; ``apart`` or
+    along both at once."""
     if not has(subject, "own_loss") or (hasattr(subject, "can_write") and not subject.can_write("table")):
         return None
     rng = np.random.default_rng([seen.probe.seed, 83])
@@ -386,16 +387,17 @@ def loss_evidence(subject: Any, seen: Pass) -> Loss | None:
         [r for r in seen.lookup_rows if r not in seen.declared.padding_rows and r < limit], dtype=np.int64
     )
     pairs = []
-    for rows in (unseen, read):
+    for rows in (unseen, read) if apart else (np.concatenate([unseen, read]),):
         claimed = gradient[rows].astype(np.float64)
         norm = float(np.linalg.norm(claimed))
         direction = claimed / norm if norm else rng.standard_normal(claimed.shape)
         direction = direction + 0.5 * rng.standard_normal(claimed.shape) / np.sqrt(max(claimed.size, 1))
         claim = float((claimed * direction).sum())
         pairs.append(_loss_quotients(subject, seen, ids, targets, rows, direction, claim))
-    if pairs[0] is None or pairs[1] is None:
+    first, last = pairs[0], pairs[-1]
+    if first is None or last is None:
         return None
-    return Loss(pairs[0], pairs[1], np.array(gradient) if gradient.size < 1 << 22 else gradient)
+    return Loss(first, last, np.array(gradient) if gradient.size < 1 << 22 else gradient)
 
 
 def _loss_quotients(
@@ -434,11 +436,13 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     repeats: tuple[Array, ...] = ()
     if work.aside:
         before = first.through.before if first.through is not None else subject.logits(probe.ids)
-        answers = responds(subject, first, before)
+        # A difference that the lookup's rows make shows that they are alive, too.
+        moved = any(any(d.quotients) for d in first.differences)
+        answers = (work is LARGE and moved) or responds(subject, first, before)
         repeats = (before, *(subject.logits(probe.ids, reseed=False) for _ in range(1 if work is LARGE else 2)))
     holdings = subject.holdings(probe, twin=work.aside) if has(subject, "holdings") else None
     if work.aside and first.gradient is not None and first.gradient.table is not None:
-        loss = loss_evidence(subject, first)
+        loss = loss_evidence(subject, first, apart=work is not LARGE)
     passes = [first]
     trained = dataclasses.replace(probe, train=True)
     if work.train:

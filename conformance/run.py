@@ -357,9 +357,7 @@ def _failing(
 
 def _with_ids(finding: Finding, drawn: Any) -> Finding:
     example = {**(finding.counterexample or {}), "ids": probes.as_lists(drawn.ids), "mode": drawn.mode}
-    return dataclasses.replace(
-        finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})"[:600]
-    )
+    return dataclasses.replace(finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})")
 
 
 def _report(
@@ -431,6 +429,10 @@ def _replay(name: str, options: Options) -> str:
         words += [flag, text] if text else []
     if options.profile != "standard":
         words += ["--profile", options.profile]
+    words += ["--strict"] if options.strict else []
+    for flag, chosen in (("--select", options.select), ("--deselect", options.deselect)):
+        for word in chosen:
+            words += [flag, word]
     return shlex.join(words)
 
 

@@ -166,14 +166,16 @@ def _from_file(path: Path, name: str) -> Any:
         raise NotJudged(f"there is no file {path}")
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    label = path.stem if path.stem not in sys.modules else f"_tiecheck_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(label, path.resolve())
     if spec is None or spec.loader is None:
         raise NotJudged(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
+    sys.modules[label] = module
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        sys.modules.pop(label, None)
         raise NotJudged(f"{path} cannot be imported: {said(error)}") from error
     finally:
         with contextlib.suppress(ValueError):

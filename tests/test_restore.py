@@ -77,7 +77,7 @@ def test_after_an_exception(error: type[BaseException], monkeypatch: pytest.Monk
         with pytest.raises(error):
             check(model)
 
-    monkeypatch.setattr(gather, "loss_evidence", lambda *a: stop())
+    monkeypatch.setattr(gather, "loss_evidence", stop)
     monkeypatch.setattr(gather, "responds", stop)
     unchanged(model, work)
 

@@ -7,7 +7,6 @@ is what is left on the rows that were read; central differences of L check it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -105,8 +104,15 @@ def _unread(seen: Pass, form: Explained) -> Array:
     return np.flatnonzero(free)
 
 
-@lru_cache(maxsize=4)
 def first_off(seen: Pass) -> Off | int:
+    """What `_first_off` finds, worked out once for a pass and kept with it."""
+    if "first_off" not in seen.__dict__:
+        seen.__dict__["first_off"] = _first_off(seen)
+    found: Off | int = seen.__dict__["first_off"]
+    return found
+
+
+def _first_off(seen: Pass) -> Off | int:
     """The first rows on which the projection's share is not what it should be; else how many rows were looked at.
 
     A few hundred rows at a time, which stay in the processor's cache. |R^T h| is at most |R|^T |h|: the larger one, which
@@ -121,22 +127,31 @@ def first_off(seen: Pass) -> Off | int:
     dtypes = (seen.table_dtype, seen.dtype, _product(seen))
     part = tolerances.head_share(np.ones(()), form.hidden.shape[0], edges, *dtypes)
     fitted = form.origin == "solved" or form.token_scale is not None or form.cap is not None
-    unread = _unread(seen, form)
+    free = np.zeros(form.columns, dtype=bool)
+    free[_unread(seen, form)] = True
     cotangent = through(form, table, seen.cotangent)
-    for start in range(0, unread.size, CACHED):
-        rows = unread[start : start + CACHED]
+    plain, size_h = form.cap is None and not form.normalized, np.abs(form.hidden)
+    for start in range(0, form.columns, CACHED):
+        rows = slice(start, min(start + CACHED, form.columns))
         expected = cotangent[rows] @ form.hidden
-        gap = np.abs(gradient[rows] - expected)
-        doubtful = (gap > part * np.abs(expected)).any(1)
-        if not doubtful.any():
+        gap = expected - gradient[rows]
+        np.abs(gap, out=gap)
+        np.abs(expected, out=expected)
+        expected *= part
+        doubtful = np.flatnonzero((gap > expected).any(1) & free[rows])
+        if not doubtful.size:
             continue
-        size = share_of_head(form, table, seen.cotangent, rows[doubtful], absolute=True)
+        chosen = start + doubtful
+        if plain:
+            size = np.abs(cotangent[chosen]) @ size_h
+        else:
+            size = share_of_head(form, table, seen.cotangent, chosen, absolute=True)
         bound = part * size
         if fitted:  # h, or the numbers of the map, were fitted: they carry the rounding of the logits
             bound += 1e3 * tolerances.unit(seen.dtype) * size.max()
         if not (gap[doubtful] <= bound).all():
-            return _sample(seen, form, rows, part, fitted)
-    return int(unread.size)
+            return _sample(seen, form, chosen, part, fitted)
+    return int(free.sum())
 
 
 def _sample(seen: Pass, form: Explained, rows: Array, part: Array, fitted: bool) -> Off:
