@@ -89,11 +89,13 @@ def times_rows(left: Array, table: Array, columns: int) -> tuple[Array, Array]:
     a few hundred rows at a time, each widened once."""
     product, absolute = np.empty((columns, left.shape[0])), np.empty((columns, left.shape[0]))
     right, size = left.T.copy(), np.abs(left).T.copy()
+    room = np.empty((CACHED, table.shape[1]))  # one piece of memory for all chunks: fresh pages cost more than sums
     for start in range(0, columns, CACHED):
-        part = table[start : min(start + CACHED, columns)].astype(np.float64)
-        stop = start + part.shape[0]
-        product[start:stop] = part @ right
-        absolute[start:stop] = np.abs(part, out=part) @ size
+        stop = min(start + CACHED, columns)
+        part = room[: stop - start]
+        np.copyto(part, table[start:stop])
+        np.matmul(part, right, out=product[start:stop])
+        np.matmul(np.abs(part, out=part), size, out=absolute[start:stop])
     return product.T, absolute.T
 
 

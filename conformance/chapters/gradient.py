@@ -115,8 +115,7 @@ def first_off(seen: Pass) -> Off | int:
 def _first_off(seen: Pass) -> Off | int:
     """The first rows on which the projection's share is not what it should be; else how many rows were looked at.
 
-    A few hundred rows at a time, which stay in the processor's cache. |R^T h| is at most |R|^T |h|: the larger one, which
-    the bound is made of, is worked out only where the smaller one leaves a doubt.
+    A few hundred rows at a time, so that nothing of the table's size is made beside it.
     """
     assert seen.gradient is not None
     form, table = seen.explained, projected(seen)
@@ -130,27 +129,28 @@ def _first_off(seen: Pass) -> Off | int:
     free = np.zeros(form.columns, dtype=bool)
     free[_unread(seen, form)] = True
     cotangent = through(form, table, seen.cotangent)
-    plain, size_h = form.cap is None and not form.normalized, np.abs(form.hidden)
+    plain = form.cap is None and not form.normalized
+    sizes, size_h = np.abs(cotangent), np.abs(form.hidden)
+    # One piece of memory for all chunks of float64 that the processor's cache holds.
+    room = np.empty((2, CACHED, gradient.shape[1]))
+    beyond = np.empty((CACHED, gradient.shape[1]), dtype=bool)
     for start in range(0, form.columns, CACHED):
         rows = slice(start, min(start + CACHED, form.columns))
-        expected = cotangent[rows] @ form.hidden
-        gap = expected - gradient[rows]
+        gap, bound = room[:, : rows.stop - start]
+        np.matmul(cotangent[rows], form.hidden, out=gap)
+        np.subtract(gap, gradient[rows], out=gap)
         np.abs(gap, out=gap)
-        np.abs(expected, out=expected)
-        expected *= part
-        doubtful = np.flatnonzero((gap > expected).any(1) & free[rows])
-        if not doubtful.size:
-            continue
-        chosen = start + doubtful
         if plain:
-            size = np.abs(cotangent[chosen]) @ size_h
+            np.matmul(sizes[rows], size_h, out=bound)
         else:
-            size = share_of_head(form, table, seen.cotangent, chosen, absolute=True)
-        bound = part * size
-        if fitted:  # h, or the numbers of the map, were fitted: they carry the rounding of the logits
-            bound += 1e3 * tolerances.unit(seen.dtype) * size.max()
-        if not (gap[doubtful] <= bound).all():
-            return _sample(seen, form, chosen, part, fitted)
+            bound[:] = share_of_head(form, table, seen.cotangent, rows, absolute=True)
+        # h, or the numbers of the map, may have been fitted: then they carry the rounding of the logits.
+        slack = 1e3 * tolerances.unit(seen.dtype) * bound.max() if fitted else 0.0
+        bound *= part
+        bound += slack
+        over = np.greater(gap, bound, out=beyond[: rows.stop - start]).any(1) & free[rows]
+        if over.any():
+            return _sample(seen, form, start + np.flatnonzero(over), part, fitted)
     return int(free.sum())
 
 
