@@ -6,15 +6,15 @@ is what is left on the rows that were read; central differences of L check it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import tolerances
-from ..algebra import CACHED, ROWS, Explained, projected, separate, share_of_head, through
+from ..algebra import ROWS, Explained, separate
 from ..evidence import Array, Case, Difference, Pass
 from ..requirement import Finding, failed, passed, requirement, skipped
+from ..shares import Off, first_off, off_entries, product_dtype, rows_share
 
 SUM = "the chain rule for a function restricted to E_in = E_out (contract, section 1); Press and Wolf 2017, section 3"
 
@@ -86,92 +86,6 @@ def _copies_parameter(case: Case) -> bool:
     return any(n.region.kind == "parameter" and n.region.shape in (shape, shape[::-1]) for n in case.holdings.named)
 
 
-@dataclass(frozen=True, eq=False)
-class Off:
-    """The projection's share against the gradient on the rows that no lookup read."""
-
-    expected: Array
-    seen: Array
-    bound: Array
-    rows: Array
-
-
-def _unread(seen: Pass, form: Explained) -> Array:
-    """The rows on which the projection's share stands alone."""
-    free = np.ones(form.columns, dtype=bool)
-    if not separate(seen):
-        free[seen.lookup_rows[seen.lookup_rows < form.columns]] = False
-    return np.flatnonzero(free)
-
-
-def first_off(seen: Pass) -> Off | int:
-    """What `_first_off` finds, worked out once for a pass and kept with it."""
-    if "first_off" not in seen.__dict__:
-        seen.__dict__["first_off"] = _first_off(seen)
-    found: Off | int = seen.__dict__["first_off"]
-    return found
-
-
-def _first_off(seen: Pass) -> Off | int:
-    """The first rows on which the projection's share is not what it should be; else how many rows were looked at.
-
-    A few hundred rows at a time, so that nothing of the table's size is made beside it.
-    """
-    assert seen.gradient is not None
-    form, table = seen.explained, projected(seen)
-    gradient = seen.gradient.head if separate(seen) and seen.gradient.head is not None else seen.gradient.table
-    if gradient is None or not form.found or form.hidden is None:
-        return 0
-    edges = max(max(seen.gradient.edges, default=1), 1)
-    dtypes = (seen.table_dtype, seen.dtype, _product(seen))
-    part = tolerances.head_share(np.ones(()), form.hidden.shape[0], edges, *dtypes)
-    fitted = form.origin == "solved" or form.token_scale is not None or form.cap is not None
-    free = np.zeros(form.columns, dtype=bool)
-    free[_unread(seen, form)] = True
-    cotangent = through(form, table, seen.cotangent)
-    plain = form.cap is None and not form.normalized
-    sizes, size_h = np.abs(cotangent), np.abs(form.hidden)
-    # One piece of memory for all chunks of float64 that the processor's cache holds.
-    room = np.empty((2, CACHED, gradient.shape[1]))
-    beyond = np.empty((CACHED, gradient.shape[1]), dtype=bool)
-    for start in range(0, form.columns, CACHED):
-        rows = slice(start, min(start + CACHED, form.columns))
-        gap, bound = room[:, : rows.stop - start]
-        np.matmul(cotangent[rows], form.hidden, out=gap)
-        np.subtract(gap, gradient[rows], out=gap)
-        np.abs(gap, out=gap)
-        if plain:
-            np.matmul(sizes[rows], size_h, out=bound)
-        else:
-            bound[:] = share_of_head(form, table, seen.cotangent, rows, absolute=True)
-        # h, or the numbers of the map, may have been fitted: then they carry the rounding of the logits.
-        slack = 1e3 * tolerances.unit(seen.dtype) * bound.max() if fitted else 0.0
-        bound *= part
-        bound += slack
-        over = np.greater(gap, bound, out=beyond[: rows.stop - start]).any(1) & free[rows]
-        if over.any():
-            return _sample(seen, form, start + np.flatnonzero(over), part, fitted)
-    return int(free.sum())
-
-
-def _sample(seen: Pass, form: Explained, rows: Array, part: Array, fitted: bool) -> Off:
-    """What a failure is named from: the rows around the first one, and more of them from the whole table."""
-    assert seen.gradient is not None
-    table = projected(seen)
-    gradient = seen.gradient.head if separate(seen) and seen.gradient.head is not None else seen.gradient.table
-    assert gradient is not None
-    unread = _unread(seen, form)
-    rows = np.union1d(rows, unread[:: max(1, unread.size // ROWS)])
-    size = share_of_head(form, table, seen.cotangent, rows, absolute=True)
-    bound = part * size + (1e3 * tolerances.unit(seen.dtype) * size.max() if fitted else 0.0)
-    return Off(share_of_head(form, table, seen.cotangent, rows), gradient[rows].astype(np.float64), bound, rows)
-
-
-def _off(head: Off) -> Array:
-    result: Array = np.abs(head.seen - head.expected) > head.bound
-    return result
-
-
 @requirement(
     "gradient.head-share",
     statement="Every row that no lookup read gets exactly the projection's share of the gradient.",
@@ -189,7 +103,7 @@ def head_share(case: Case) -> Finding:
             return failed("detached-projection", "no gradient reaches the table at all", mode=seen.probe.mode)
         head = first_off(seen)
         if isinstance(head, Off):
-            return _name_head(seen, head, _off(head))
+            return _name_head(seen, head, off_entries(head))
         asked += head
     return passed(f"{asked} rows that no lookup read have exactly R^T h") if asked else _not_asked(case)
 
@@ -305,25 +219,6 @@ def lookup_share(case: Case) -> Finding:
     return skipped(f"inconclusive: {inconclusive}") if inconclusive else _not_asked(case)
 
 
-def rows_share(seen: Pass, form: Explained, rows: Array) -> tuple[Array, Array]:
-    """The lookup's claimed share on rows, and the rounding of the projection's that was taken away."""
-    assert seen.gradient is not None and seen.gradient.table is not None
-    share = seen.gradient.table[rows].astype(np.float64)
-    size = np.zeros_like(share)
-    if not separate(seen):
-        inside = rows < form.columns
-        share[inside] -= share_of_head(form, projected(seen), seen.cotangent, rows[inside])
-        size[inside] = share_of_head(form, projected(seen), seen.cotangent, rows[inside], absolute=True)
-    bound = tolerances.head_share(
-        size, form.hidden.shape[0] if form.hidden is not None else 1, 2, seen.table_dtype, seen.dtype, _product(seen)
-    )
-    return share, bound
-
-
-def _product(seen: Pass) -> str:
-    return seen.look.product_dtype if seen.look is not None else ""
-
-
 def _padding(case: Case, seen: Pass, form: Explained) -> Finding | None:
     """A declared padding row must really be masked."""
     rows = np.asarray(
@@ -362,7 +257,7 @@ def _differences(case: Case, seen: Pass, form: Explained) -> list[Finding]:
 def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, first: bool) -> Finding:
     terms = (claimed * difference.direction).sum(1)
     claim = float(terms.sum())
-    coarse = max(seen.dtype, seen.table_dtype, _product(seen) or seen.dtype, key=tolerances.unit)
+    coarse = max(seen.dtype, seen.table_dtype, product_dtype(seen) or seen.dtype, key=tolerances.unit)
     dtype = "float64" if sharp else coarse
     rule = tolerances.difference_sharp if sharp else tolerances.difference
     gaps, noises = [], []

@@ -58,19 +58,8 @@ def linear(case: Case) -> Finding:
 
 def _guess(seen: Pass) -> str:
     look = seen.look
-    if look is None or look.head is None:
-        return (
-            "stale-copy"
-            if _stale(seen)
-            else "two-matrices"
-            if seen.through is not None and not _moves(seen.through)
-            else "unknown"
-        )
-    return "unknown"
-
-
-def _stale(seen: Pass) -> bool:
-    return False
+    unseen = look is None or look.head is None
+    return "two-matrices" if unseen and seen.through is not None and not _moves(seen.through) else "unknown"
 
 
 def _moves(writing: Writing) -> bool:
