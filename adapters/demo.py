@@ -34,7 +34,11 @@ DEMOS: dict[str, str] = {
 def backend() -> Backend:
     """See `tiecheck.conformance.protocol.Adapter`."""
     return Backend(
-        "demo", "broken models to look at, and a sound one", find_spec("torch") is not None, (), tuple(DEMOS)
+        "demo",
+        "broken models to look at, and a sound one",
+        find_spec("torch") is not None,
+        ("all that a torch.nn.Module can be asked",),
+        tuple(DEMOS),
     )
 
 

@@ -36,7 +36,8 @@ class Explained:
         scale, token_scale, bias, cap, normalized: the map.
         columns: how many columns it speaks of.
         product: h E^T (N, columns), kept for the gradient.
-        problem: where none was found: "rows", "columns", "not-transposed", "part" or "unknown".
+        problem: where none was found: "rows", "columns", "not-transposed", "part" or "unknown"; "weak" where too few rows
+            were seen to tell a bias or scale per token from anything else.
         worst: the position and token that are farthest off, with what was expected and seen.
     """
 
@@ -110,6 +111,11 @@ class _Data:
     product_dtype: str
     dtype: str
     table_dtype: str = ""
+
+    @property
+    def distinct(self) -> int:
+        """How many different rows there are."""
+        return int(np.unique(self.products[:, :8].round(6), axis=0).shape[0])
 
     def weights(self) -> Array:
         """One over the square of each row's rounding, (rows, 1): a row of large h must not blur a bias on the others."""
@@ -255,9 +261,11 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
     )
     look = seen.look
     factors = look.factors if look is not None else ()
-    for form in candidates(data, seen.declared, table.shape[1], factors):
-        if data.misfit(form[0], form[1]).max() <= 1:
-            return _with(form[0], hidden=hidden, columns=columns, product=data.products[: hidden.shape[0]])
+    for form, slack, weak in candidates(data, seen.declared, table.shape[1], factors):
+        if data.misfit(form, slack).max() <= 1:
+            if weak:
+                return Explained(False, asked=False, hidden=hidden, columns=columns, problem="weak")
+            return _with(form, hidden=hidden, columns=columns, product=data.products[: hidden.shape[0]])
     plain = Explained(False, scale=seen.declared.output_factor(table.shape[1]), cap=seen.declared.logit_softcap)
     misfit = data.misfit(plain)
     position, token = np.unravel_index(int(np.argmax(misfit)), misfit.shape)
@@ -284,8 +292,9 @@ def _with(form: Explained, **changes: Any) -> Explained:
 
 def candidates(
     data: _Data, declared: Declaration, width: int, factors: tuple[float, ...]
-) -> Iterator[tuple[Explained, float]]:
-    """Maps to try with the slack that their fitted numbers need, fewest departures from the declaration first."""
+) -> Iterator[tuple[Explained, float, bool]]:
+    """Maps to try, fewest departures from the declaration first; each with the slack that its fitted numbers need, and
+    whether it is too weak to be believed."""
     wanted = declared.output_factor(width)
     scales: list[Any] = [wanted]
     if declared.scale_parameter:
@@ -301,11 +310,13 @@ def candidates(
     for i, j, k, m in options:
         if bool(i) + bool(j) + bool(k) + bool(m) > 2:
             return  # with three extras that nobody declared anything can be explained
+        # Few rows are explained by any number per token: then nothing is known.
+        weak = bool((i and scales[i] == "token") or (j and biases[j])) and data.distinct < 4
         form = _fit(data, scales[i], biases[j], caps[k], norms[m])
         if form is not None:
             # Numbers that were fitted carry the rounding of the rows that they were fitted on to the others.
             exact = (i, j, k, m) == (0, 0, 0, 0) and not biases[0] and not declared.scale_parameter
-            yield form, 1.0 if exact else 4.0
+            yield form, 1.0 if exact else 4.0, weak
 
 
 def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> Explained | None:

@@ -91,6 +91,7 @@ class Look:
         rows_read: every row of the table that any lookup of the pass read.
         lookup_exact: whether the lookup's output was bit for bit the rows of the array.
         input_scales: the scalars by which the lookup's output was multiplied before anything else used it.
+        input_sums: for each lookup, the sum of those scalars (parts that are scaled apart and added again).
         factors: the scalars multiplied on h before, on the weight, and on the logits after the projection.
         hidden: (M, D) what the projection read, in the order it read it; None where unseen.
         logits: (N, C) of the watched pass; good for the premise, never a reference (compiled code runs eagerly in it).
@@ -107,6 +108,7 @@ class Look:
     rows_read: Array
     lookup_exact: bool = True
     input_scales: tuple[float, ...] = ()
+    input_sums: tuple[float, ...] = ()
     factors: tuple[float, ...] = ()
     hidden: Array | None = None
     logits: Array = field(default_factory=lambda: np.zeros((0, 0)))

@@ -83,6 +83,7 @@ def test_after_an_exception(error: type[BaseException], monkeypatch: pytest.Monk
 
 
 def test_a_compiled_model_stays_compiled() -> None:
+    torch._dynamo.reset()  # other tests may have used up the recompilations of the same code
     runs = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:

@@ -322,6 +322,7 @@ class TorchSubject:
             rows=group.rows.copy(),
             rows_read=np.unique(np.concatenate([r.ravel() for r in read])),
             input_scales=rounded(s for k in group.lookups for s in k.scales.values()),
+            input_sums=rounded(sum(k.scales.values()) for k in group.lookups),
             factors=tuple(float(f) for f in factors),
             hidden=hidden,
             product_dtype=dtype_name(head.first.dtype) if head is not None else "",

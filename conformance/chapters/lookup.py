@@ -86,7 +86,7 @@ def scale(case: Case) -> Finding:
         wanted = case.declared.input_factor(seen.table.shape[1])
         slack = max(tolerances.factor(seen.table_dtype), 1e-6)
         # Parts of one lookup may be scaled apart and added again: g x + (1 - g) x.detach().
-        if any(abs(s - wanted) <= slack * abs(wanted) for s in (*seen_scales, sum(look.input_scales))):
+        if any(abs(s - wanted) <= slack * abs(wanted) for s in (*seen_scales, *look.input_sums)):
             continue
         got = ", ".join(f"{s:.6g}" for s in sorted(seen_scales))
         if seen_scales == {1.0}:

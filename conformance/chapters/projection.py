@@ -362,7 +362,7 @@ def zero_row(case: Case) -> Finding:
         if "zero" not in writing.roles or case.declared.output_bias or case.declared.log_probabilities:
             continue
         form = seen.explained
-        if form.found and (form.bias is not None or form.normalized):
+        if form.problem == "weak" or (form.found and (form.bias is not None or form.normalized)):
             continue  # found out and named by projection.bias or projection.normalization
         asked = True
         token = int(writing.rows[writing.roles.index("zero")])
@@ -394,7 +394,7 @@ def equal_rows(case: Case) -> Finding:
         if "copy" not in writing.roles or case.declared.output_bias or case.declared.scale_parameter:
             continue
         form = seen.explained
-        if form.found and (form.bias is not None or form.token_scale is not None):
+        if form.problem == "weak" or (form.found and (form.bias is not None or form.token_scale is not None)):
             continue
         asked = True
         token = int(writing.rows[writing.roles.index("copy")])

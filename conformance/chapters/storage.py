@@ -41,7 +41,12 @@ def _tied(seen: Pass) -> Finding | None:
     assert seen.look is not None and seen.look.head is not None
     table, head = seen.look.table, seen.look.head
     a, b = table.region, head.region
-    facts: dict[str, Any] = {"lookup": describe(table), "projection": describe(head), "mode": seen.probe.mode}
+    facts: dict[str, Any] = {
+        "lookup": describe(table),
+        "projection": describe(head),
+        "mode": seen.probe.mode,
+        "where": seen.look.head_where or None,
+    }
     if a is not None and b is not None:
         if a.storage != b.storage:
             return _separate(seen, table, head, facts)
@@ -139,7 +144,7 @@ def _other_leaves(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> F
         same = (table.values == head.values).all(1)
         if same.all():
             return failed(
-                "equal-copy", f"{', '.join(extra)} takes part in one use only, with equal values now", **facts
+                "partial-tie", f"{', '.join(extra)} takes part in one use only, with equal values now", **facts
             )
         near = np.abs(table.values - head.values).max() < 1e-3 * np.abs(table.values).max()
         if same.any() and not near:

@@ -59,7 +59,7 @@ def test_the_numpy_network_conforms_tied(name: str, profile: str) -> None:
 def test_an_untied_numpy_network_is_no_tied_one() -> None:
     untied = numpy_network.build("", tied=False, seed=0).model
     report = check(untied, "tied")
-    assert not report.conforms and {"storage.write-through", "projection.linear"} <= dict(failures(report)).keys()
+    assert not report.conforms and "storage.write-through" in dict(failures(report))
 
 
 @pytest.mark.parametrize("adapter", [reference, numpy_network], ids=["reference", "numpy"])
