@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .evidence import Pass, Region
 
 ROWS = 4096
-# Rows of float64 that a processor's cache holds.
-CACHED = 256
+# Rows at a time: few enough to stay in the cache, and for a BLAS not to wake threads that wait for torch's.
+CACHED = 64
 
 
 @dataclass(frozen=True, eq=False)
