@@ -202,7 +202,7 @@ def explain(seen: Pass) -> Explained:
     if columns == 0:
         return Explained(False, asked=False)
     look = seen.look
-    pool = seen.hidden if seen.hidden is not None else (look.hidden if look is not None else None)
+    pool = look.hidden if look is not None else None
     if pool is not None and pool.shape[1] == table.shape[1]:
         forms = []
         for order in orders(pool.astype(np.float64), table, logits, seen.probe.ids.shape):

@@ -200,8 +200,6 @@ class Pass:
     cotangent: Array
     look: Look | None = None
     head: Array | None = None
-    hidden: Array | None = None
-    hidden_origin: str = ""
     injected: tuple[Array, Array] | None = None
     gradient: Gradient | None = None
     differences: tuple[Difference, ...] = ()

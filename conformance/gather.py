@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,28 +195,44 @@ def _shares(seen: Pass, gradient: Array, form: algebra.Explained, table: Array) 
 def _quotients(
     subject: Any, seen: Pass, rows: Array, direction: Array, steps: tuple[float, ...], claim: float, allowed: float
 ) -> Difference | None:
-    """Central differences of <R, logits> at falling steps, until one agrees with the claim or two with each other."""
+    """Central differences of <R, logits> at falling steps, until one agrees with the claim."""
+
+    def value() -> float:
+        return float((seen.cotangent * _finite(subject.logits(seen.probe.ids, seen.probe.train))).sum())
+
+    return _central(subject, seen, rows, direction, steps, 1.0, value, lambda q: abs(q - claim) <= allowed)
+
+
+def _central(
+    subject: Any,
+    seen: Pass,
+    rows: Array,
+    direction: Array,
+    steps: tuple[float, ...],
+    factor: float,
+    value: Callable[[], float],
+    agreed: Callable[[float], bool],
+) -> Difference | None:
+    """(value(E + s U) - value(E - s U)) / 2 s on some rows, s = step * factor * spread of E, along the direction that the
+    table's dtype really holds; stops at the first quotient that is ``agreed``."""
     spread = float(np.std(seen.table[rows])) or 1.0
     quantize = getattr(subject, "quantized", None) or (lambda values: values)
     old = seen.table[rows].astype(np.float64)
     used, quotients = [], []
     for step in steps:
-        size = step * spread
-        values = []
-        moved = []
+        values, moved = [], []
         for sign in (1, -1):
-            new = np.asarray(quantize(old + sign * size * direction))
+            new = np.asarray(quantize(old + sign * step * spread * factor * direction))
             with subject.written("table", rows, new):
-                values.append(float((seen.cotangent * _finite(subject.logits(seen.probe.ids, seen.probe.train))).sum()))
+                values.append(value())
             moved.append(new)
         actual = moved[0] - moved[1]
         scale = float((actual * direction).sum() / ((direction * direction).sum() + 1e-300))
         if scale == 0:
             continue
-        quotient = (values[0] - values[1]) / scale
         used.append(step)
-        quotients.append(quotient)
-        if abs(quotient - claim) <= allowed:
+        quotients.append((values[0] - values[1]) / scale)
+        if agreed(quotients[-1]):
             break
     return Difference(rows, direction, tuple(used), tuple(quotients)) if used else None
 
@@ -405,25 +421,14 @@ def _loss_quotients(
 ) -> Difference | None:
     if rows.size == 0:
         return None
-    spread = float(np.std(seen.table[rows])) or 1.0
-    quantize = getattr(subject, "quantized", None) or (lambda values: values)
-    old = seen.table[rows].astype(np.float64)
-    used, quotients = [], []
-    for step in (1e-2, 1e-1, 3e-3):
-        values, moved = [], []
-        for sign in (1, -1):
-            new = np.asarray(quantize(old + sign * step * spread * np.sqrt(direction.shape[1]) * direction))
-            with subject.written("table", rows, new):
-                values.append(subject.loss_value(ids, targets))
-            moved.append(new)
-        actual = moved[0] - moved[1]
-        scale = float((actual * direction).sum() / ((direction * direction).sum() + 1e-300))
-        if scale:
-            used.append(step)
-            quotients.append((values[0] - values[1]) / scale)
-            if abs(quotients[-1] - claim) <= 0.01 * abs(quotients[-1]):
-                break
-    return Difference(rows, direction, tuple(used), tuple(quotients)) if used else None
+    wide = float(np.sqrt(direction.shape[1]))
+
+    def value() -> float:
+        return float(subject.loss_value(ids, targets))
+
+    return _central(
+        subject, seen, rows, direction, (1e-2, 1e-1, 3e-3), wide, value, lambda q: abs(q - claim) <= 0.01 * abs(q)
+    )
 
 
 def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> Case:
