@@ -120,7 +120,9 @@ class _Data:
     def weights(self) -> Array:
         """One over the square of each row's rounding, (rows, 1): a row of large h must not blur a bias on the others."""
         size = self.absolutes.max(1, keepdims=True) + np.abs(self.logits).max(1, keepdims=True)
-        size = np.maximum(size, 1e-3 * size.max() + 1e-300)  # a row of zeros is exact, but tells next to nothing
+        size = np.maximum(
+            size, tolerances.WEIGHT_FLOOR * size.max() + tolerances.TINY
+        )  # a row of zeros is exact, but tells next to nothing
         return np.asarray((size.min() / size) ** 2)
 
     def misfit(self, form: Explained, slack: float = 1.0) -> Array:
@@ -139,13 +141,13 @@ class _Data:
         slope = 0.0
         if form.token_scale is not None:
             size = np.abs(self.products - center)
-            slope = (weight * size * bound).sum(0) / ((weight * size**2).sum(0) + 1e-300)
+            slope = (weight * size * bound).sum(0) / ((weight * size**2).sum(0) + tolerances.TINY)
         bound = bound + level + slope * (np.abs(self.products) + np.abs(center))
         delta = self.logits - value
         if form.normalized:
             delta = delta - np.median(delta, axis=1, keepdims=True)
             bound = bound + np.max(bound, axis=1, keepdims=True)
-        result: Array = np.abs(delta) / (slack * bound + 1e-300)
+        result: Array = np.abs(delta) / (slack * bound + tolerances.TINY)
         return result
 
 
@@ -185,8 +187,7 @@ def scaled_as_declared(seen: Pass) -> bool:
         return False
     rows = min(look.head.values.shape[0], look.table.values.shape[0])
     one, other = look.table.values[:rows].astype(np.float64), look.head.values[:rows].astype(np.float64)
-    ratio = (one * other).sum(1, keepdims=True) / ((one * one).sum(1, keepdims=True) + 1e-300)
-    return bool(np.abs(ratio * one - other).max() <= 64 * tolerances.unit(look.head.dtype) * np.abs(other).max())
+    return tolerances.proportional(one, other, look.head.dtype, axis=1) is not None
 
 
 def explain(seen: Pass) -> Explained:
@@ -235,8 +236,8 @@ def orders(pool: Array, table: Array, logits: Array, shape: tuple[int, ...]) -> 
 def _correlation(one: Array, other: Array) -> Array:
     one = one - one.mean(1, keepdims=True)
     other = other - other.mean(1, keepdims=True)
-    one = one / (np.linalg.norm(one, axis=1, keepdims=True) + 1e-300)
-    other = other / (np.linalg.norm(other, axis=1, keepdims=True) + 1e-300)
+    one = one / (np.linalg.norm(one, axis=1, keepdims=True) + tolerances.TINY)
+    other = other / (np.linalg.norm(other, axis=1, keepdims=True) + tolerances.TINY)
     result: Array = one @ other.T
     return result
 
@@ -316,7 +317,7 @@ def candidates(
         if form is not None:
             # Numbers that were fitted carry the rounding of the rows that they were fitted on to the others.
             exact = (i, j, k, m) == (0, 0, 0, 0) and not biases[0] and not declared.scale_parameter
-            yield form, 1.0 if exact else 4.0, weak
+            yield form, 1.0 if exact else tolerances.FITTED, weak
 
 
 def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> Explained | None:
@@ -326,14 +327,14 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> E
     logits, product = data.logits, data.products
     weight = np.broadcast_to(data.weights(), logits.shape)
     if normalized and (
-        cap is not None or np.abs(log_sum_exp(logits)).max() > 64 * tolerances.unit(data.dtype) * 8 + 1e-3
+        cap is not None or np.abs(log_sum_exp(logits)).max() > tolerances.log_probabilities(logits, data.dtype)
     ):
         return None
     if cap is not None:
         ratio = logits / cap
-        if np.abs(ratio).max() > 1 + 1e-3:
+        if np.abs(ratio).max() > tolerances.beyond_cap(data.dtype):
             return None
-        ratio = np.clip(ratio, -1 + 1e-9, 1 - 1e-9)
+        ratio = np.clip(ratio, -tolerances.ALMOST_CAP, tolerances.ALMOST_CAP)
         logits, weight = cap * np.arctanh(ratio), weight * (1 - ratio**2) ** 2
     if normalized and scale == "token":
         return _fit_normalized(data, biased)
@@ -344,15 +345,15 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> E
         return None
     mean_l, mean_p = np.zeros(logits.shape[1]), np.zeros(logits.shape[1])
     if biased:
-        total = weight.sum(0) + 1e-300
+        total = weight.sum(0) + tolerances.TINY
         mean_l, mean_p = (weight * logits).sum(0) / total, (weight * product).sum(0) / total
     left, right = logits - mean_l, product - mean_p
     token: Array | None = None
     if scale == "token":
-        token = (weight * left * right).sum(0) / ((weight * right * right).sum(0) + 1e-300)
+        token = (weight * left * right).sum(0) / ((weight * right * right).sum(0) + tolerances.TINY)
         number = 1.0
     elif scale == "free":
-        number = float((weight * left * right).sum() / ((weight * right * right).sum() + 1e-300))
+        number = float((weight * left * right).sum() / ((weight * right * right).sum() + tolerances.TINY))
     else:
         number = float(scale)
     bias = mean_l - (number if token is None else token) * mean_p if biased else None
@@ -367,14 +368,14 @@ def _fit_normalized(data: _Data, biased: bool) -> Explained | None:
     constant = np.zeros((z.shape[0], 1))
     center = (weight * z).sum(0) / weight.sum() if biased else np.zeros(z.shape[1])
     right = z - center
-    norm = (weight * right * right).sum(0) + 1e-300
+    norm = (weight * right * right).sum(0) + tolerances.TINY
     for _ in range(2000):
         target = data.logits + constant
         mean = (weight * target).sum(0) / weight.sum() if biased else np.zeros(z.shape[1])
         token = (weight * (target - mean) * right).sum(0) / norm
         step = (token * right + mean - target).mean(1, keepdims=True)
         constant = constant + step
-        if np.abs(step).max() < 1e-13 * (1 + np.abs(constant).max()):
+        if np.abs(step).max() < tolerances.CONVERGED * (1 + np.abs(constant).max()):
             break
     bias = mean - token * center if biased else None
     return Explained(True, token_scale=token, bias=bias, normalized=True)
@@ -427,9 +428,12 @@ def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array) -> st
     if columns > width:
         solved = data.logits @ table @ np.linalg.pinv(table.T @ table)
         residual = np.abs(solved @ table.T - data.logits).max()
-        top = np.abs(data.logits).max() + 1e-300
-        if residual < 1e-3 * top:
-            same = np.abs(np.sort(np.abs(solved), 1) - np.sort(np.abs(rows), 1)).max() < 1e-2 * np.abs(rows).max()
+        top = np.abs(data.logits).max() + tolerances.TINY
+        if residual < tolerances.NEAR * top:
+            same = (
+                np.abs(np.sort(np.abs(solved), 1) - np.sort(np.abs(rows), 1)).max()
+                < 10 * tolerances.NEAR * np.abs(rows).max()
+            )
             return "columns" if same else "unknown"
     return "unknown"
 
@@ -468,7 +472,7 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
         bound = tolerances.product(absolute, width, dtype, seen.dtype, np.abs(left) + np.abs(mean))
         bias = mean if biased else None
         form = Explained(True, True, hidden, "solved", 1.0, None, bias, cap, normalized, columns)
-        if (gap <= 4 * bound + 4 * bound.max()).all():
+        if (gap <= tolerances.FITTED * (bound + bound.max())).all():
             return form
         if fallback is None:
             position, token = np.unravel_index(int(np.argmax(gap - bound)), gap.shape)

@@ -19,8 +19,6 @@ from .premise import has
 
 # Scalars of a table above which every further pass costs more than it tells.
 LARGE_TABLE = 1 << 22
-STEPS = (1e-2, 1e-3, 1e-4)
-SHARP_STEPS = (1e-3, 1e-4)
 REASONS = {
     "look": "this subject cannot be watched",
     "gradient": "this subject has no gradients",
@@ -173,10 +171,10 @@ def _directions(seen: Pass, share: Array, head: Array, count: int) -> Iterator[A
     drawn = [rng.standard_normal(share.shape) / np.sqrt(share.shape[1]) for _ in range(2)]
     # A row that claims nothing is the one to doubt: it weighs more in the random directions.
     for direction in drawn:
-        direction[norms[:, 0] <= 1e-4 * size] *= 6
+        direction[norms[:, 0] <= tolerances.SUSPECT * size] *= 6
     several = ([claimed] if size > 0 else []) + drawn
     for direction in several if count > 1 else [claimed + 0.5 * drawn[0]]:
-        along = (head * direction).sum(1, keepdims=True) / ((head * head).sum(1, keepdims=True) + 1e-300)
+        along = (head * direction).sum(1, keepdims=True) / ((head * head).sum(1, keepdims=True) + tolerances.TINY)
         yield direction - along * head
 
 
@@ -227,7 +225,7 @@ def _central(
                 values.append(value())
             moved.append(new)
         actual = moved[0] - moved[1]
-        scale = float((actual * direction).sum() / ((direction * direction).sum() + 1e-300))
+        scale = float((actual * direction).sum() / ((direction * direction).sum() + tolerances.TINY))
         if scale == 0:
             continue
         used.append(step)
@@ -240,7 +238,7 @@ def _central(
 def _controlled(subject: Any, seen: Pass, found: Difference, wanted: float, allowed: float) -> Difference:
     """Where a difference is about to fail, the same for the network's own parameters: a body that cuts its gradient on
     purpose fails that too, and then it is not the tie's fault."""
-    if min(abs(q - wanted) for q in found.quotients) <= 4 * allowed or not has(subject, "control"):
+    if min(abs(q - wanted) for q in found.quotients) <= tolerances.FITTED * allowed or not has(subject, "control"):
         return found
     return dataclasses.replace(found, control=subject.control(seen.probe, seen.cotangent))
 
@@ -259,14 +257,16 @@ def _differences(subject: Any, seen: Pass, work: Effort) -> Pass:
         terms = (share * direction).sum(1)
         allowed = tolerances.difference(terms, 0.0)
         wanted = float(terms.sum()) / seen.declared.input_gradient_scale
-        found = _quotients(subject, seen, rows, direction, STEPS, wanted, allowed)
+        found = _quotients(subject, seen, rows, direction, tolerances.STEPS, wanted, allowed)
         if found is not None:
             out.append(_controlled(subject, seen, found, wanted, allowed))
     along = None
     unread = probes.unread(seen.probe, seen.lookup_rows, min(seen.explained.columns, seen.table.shape[0]), 8)
     if unread.size and not np.any(seen.gradient.table[unread]) and np.any(head):
         claimed = float((seen.gradient.table[rows] * head).sum())
-        along = _quotients(subject, seen, rows, head / np.abs(head).max(), STEPS, claimed / np.abs(head).max(), 0.0)
+        along = _quotients(
+            subject, seen, rows, head / np.abs(head).max(), tolerances.STEPS, claimed / np.abs(head).max(), 0.0
+        )
     return _keep(seen, differences=tuple(out), along=along)
 
 
@@ -297,7 +297,13 @@ def _sharp(subject: Any, seen: Pass) -> Pass:
                 terms = (share * direction).sum(1)
                 wanted = float(terms.sum()) / seen.declared.input_gradient_scale
                 found = _quotients(
-                    subject, twin, rows, direction, SHARP_STEPS, wanted, tolerances.difference_sharp(terms, 0.0)
+                    subject,
+                    twin,
+                    rows,
+                    direction,
+                    tolerances.SHARP_STEPS,
+                    wanted,
+                    tolerances.difference_sharp(terms, 0.0),
                 )
                 if found is not None:
                     allowed = tolerances.difference_sharp(terms, 0.0)
@@ -369,7 +375,7 @@ def unreached(subject: Any, seen: Pass) -> tuple[int, ...] | None:
         return None
     rows, share, _ = _shares(seen, gradient.table, seen.explained, seen.table)
     norms = np.linalg.norm(share, axis=1)
-    suspects = [int(r) for r in rows[norms <= 1e-4 * norms.max(initial=0.0)] if r in seen.look.tokens][:4]
+    suspects = [int(r) for r in rows[norms <= tolerances.SUSPECT * norms.max(initial=0.0)] if r in seen.look.tokens][:4]
     rng = np.random.default_rng([seen.probe.seed, 89])
     dead = []
     for row in suspects:
@@ -426,9 +432,10 @@ def _loss_quotients(
     def value() -> float:
         return float(subject.loss_value(ids, targets))
 
-    return _central(
-        subject, seen, rows, direction, (1e-2, 1e-1, 3e-3), wide, value, lambda q: abs(q - claim) <= 0.01 * abs(q)
-    )
+    def agreed(quotient: float) -> bool:
+        return abs(quotient - claim) <= tolerances.LOSS_TRUNCATION * abs(quotient)
+
+    return _central(subject, seen, rows, direction, tolerances.LOSS_STEPS, wide, value, agreed)
 
 
 def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> Case:

@@ -175,9 +175,9 @@ def matrix(reports: Sequence[Report], unjudged: Sequence[tuple[str, str]] = ()) 
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: NumPy scalars and arrays as numbers and lists, what is not finite in words."""
+    """What JSON can hold: NumPy scalars and arrays as numbers and lists, what is not finite in words, no key without a value."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items() if item is not None} or None
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):

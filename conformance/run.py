@@ -379,7 +379,7 @@ def _report(
             results.append(Result(item.id, item.level, "skip", unfinished or "not asked"))
         else:
             finding, seconds = findings[item.id]
-            example = _plain(finding.counterexample)
+            example = finding.counterexample
             results.append(
                 Result(item.id, finding.level or item.level, finding.verdict, finding.message, example, seconds)
             )
@@ -404,19 +404,6 @@ def _report(
         replay=_replay(name, options),
         strict=options.strict,
     )
-
-
-def _plain(value: Any) -> Any:
-    """JSON values only: no NaN, no NumPy, nothing that is None."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items() if v is not None} or None
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value
 
 
 def _replay(name: str, options: Options) -> str:

@@ -73,7 +73,7 @@ def _first_off(seen: Pass) -> Off | int:
         else:
             bound[:] = share_of_head(form, table, seen.cotangent, rows, absolute=True)
         # h, or the numbers of the map, may have been fitted: then they carry the rounding of the logits.
-        slack = 1e3 * tolerances.unit(seen.dtype) * bound.max() if fitted else 0.0
+        slack = tolerances.fitted(seen.dtype) * bound.max() if fitted else 0.0
         bound *= part
         bound += slack
         over = np.greater(gap, bound, out=beyond[: rows.stop - start]).any(1) & free[rows]
@@ -91,7 +91,7 @@ def _sample(seen: Pass, form: Explained, rows: Array, part: Array, fitted: bool)
     unread = unread_rows_of(seen, form)
     rows = np.union1d(rows, unread[:: max(1, unread.size // ROWS)])
     size = share_of_head(form, table, seen.cotangent, rows, absolute=True)
-    bound = part * size + (1e3 * tolerances.unit(seen.dtype) * size.max() if fitted else 0.0)
+    bound = part * size + (tolerances.fitted(seen.dtype) * size.max() if fitted else 0.0)
     return Off(share_of_head(form, table, seen.cotangent, rows), gradient[rows].astype(np.float64), bound, rows)
 
 

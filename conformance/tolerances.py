@@ -3,6 +3,9 @@
 u is the unit roundoff, eps / 2. A sum of n products in floating point errs by at most about n u times the sum of the
 absolute products (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1); two more roundings cover
 the operands' and the result's own. Products of 16-bit operands accumulate in float32 on every kernel that we know.
+
+Two kinds stand here. Bounds decide a verdict. Fractions come after it: they say which word fits what has failed already
+(nothing of a share is left, or a part of it), or which rows deserve a second look.
 """
 
 from __future__ import annotations
@@ -10,6 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from .evidence import Array
+
+# Keeps 0 / 0 from being asked; far below the square of any number that a float64 logit can hold.
+TINY = 1e-300
 
 U = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
@@ -59,24 +65,77 @@ def head_share(absolute: Array, positions: int, edges: int, *dtypes: str) -> Arr
     return error
 
 
+# Steps of central differences, in units of the spread of E. The truncation error falls with the square of the step and
+# rounding grows with its inverse, so that two neighbours that agree are free of both.
+STEPS = (1e-2, 1e-3, 1e-4)
+SHARP_STEPS = (1e-3, 1e-4)
+# A loss is a mean over positions: a wider step comes first where rounding would hide the smaller ones.
+LOSS_STEPS = (1e-2, 1e-1, 3e-3)
+
+TRUNCATION = 3e-3
+SHARP_TRUNCATION = 1e-5
+LOSS_TRUNCATION = 1e-2
+
+
 def difference(shares: Array, noise: float) -> float:
     """How far a central difference may be from the gradient: 3e-3 of the root of the summed squares of the rows' terms.
 
     The truncation error of a step h is h^2 / 6 times the third derivative; steps fall until two agree, and one that
-    agrees to 3e-3 has a truncation error below that. ``noise`` is what rounding of the logits alone can do to it.
+    agrees to 3e-3 has a truncation error below that. ``noise`` is what rounding of the logits alone can do to it, and
+    is never allowed to grow beyond the truncation's own part.
     """
-    return 3e-3 * float(np.sqrt(np.sum(shares**2))) + noise
+    size = TRUNCATION * float(np.sqrt(np.sum(shares**2)))
+    return size + min(noise, size)
 
 
 def difference_sharp(shares: Array, noise: float) -> float:
     """The same where everything is float64: a step of 1e-4 leaves truncation near 1e-8; 1e-5 allows for curved bodies."""
-    return 1e-5 * float(np.sqrt(np.sum(shares**2))) + noise
+    size = float(np.sqrt(np.sum(shares**2)))
+    return SHARP_TRUNCATION * size + min(noise, TRUNCATION * size)
 
 
-def own_against_sharp(dtype: str) -> float:
-    """How far a row's share in the model's dtype may be from the same in float64, as a part of it: a backward pass through
-    a body amplifies rounding by a factor that no bound knows, 64 covers those of normalised networks; never below 1e-3."""
-    return max(64 * unit(dtype), 1e-3)
+def difference_loss(quotient: float) -> float:
+    """The same for the model's own scalar loss: twice the truncation at which the search for a step stops, and the
+    rounding of a float32 mean near one (2**-24 over the smallest step)."""
+    return 2 * LOSS_TRUNCATION * abs(quotient) + U["float32"]
+
+
+def steps_disagree(quotients: Array, claim: float) -> bool:
+    """Whether two quotients differ by more than a fifth of what separates the claim from them: then they show curvature
+    or rounding, and nothing is known of the claim."""
+    one, other = float(quotients[-2]), float(quotients[-1])
+    return abs(one - other) > 0.2 * min(abs(one - claim), abs(other - claim))
+
+
+def rounding_hides(noise: float, gap: float) -> bool:
+    """Whether a quotient's rounding is a third or more of the gap that it would show."""
+    return noise >= 0.3 * gap
+
+
+def control_is_sound(claim: float, quotient: float, off: float) -> bool:
+    """Whether the network's own parameters pass at least four times better than the table failed (``off``, as a part of
+    its claim); 1e-9 is the rounding of a float64 difference at a step of 1e-3 (2**-53 / 1e-3, with a thousand logits)."""
+    return abs(claim - quotient) <= max(0.25 * off, 1e-9) * max(abs(claim), abs(quotient))
+
+
+def same_body(dtype: str) -> float:
+    """How far logits or a row's share in a narrow dtype may be from the same network's in float64, as a part of the largest:
+    a pass through a body amplifies rounding by a factor that no bound knows, 64 covers those of normalised networks;
+    never below 1e-3."""
+    return max(same_numbers(dtype), 1e-3)
+
+
+def own_against_sharp(norms: Array, bounds: Array, dtype: str) -> Array:
+    """The distance that rows' shares in the model's dtype may have from those in float64: `same_body` of their own size
+    and of a tenth of the largest (rows mix in the body), four times, and the projection's rounding that was taken away.
+
+    Args:
+        norms: (rows,) of the shares in float64.
+        bounds: (rows,) norms of the rounding of the projection's share.
+    """
+    body = same_body(dtype) * (norms + 0.1 * norms.max(initial=0.0))
+    allowed: Array = FITTED * body + FITTED**2 * bounds
+    return allowed
 
 
 def logits_noise(logits: Array, cotangent: Array, dtype: str, step: float) -> float:
@@ -94,3 +153,98 @@ def unchanged(logits: Array, dtype: str) -> float:
 def factor(dtype: str) -> float:
     """How far a scalar factor may be from the declared one: it may have been rounded into the table's dtype."""
     return 2 * unit(dtype)
+
+
+def same_numbers(dtype: str) -> float:
+    """How far two arrays may be apart, as a part of the largest entry, that are the same but for the order of a few
+    elementwise steps (a scale, a norm over D, a cast): a chain of 64 roundings."""
+    return 64 * unit(dtype)
+
+
+def fitted(dtype: str) -> float:
+    """The rounding of h, or of a number per token, that was solved for: a least-squares solution multiplies the rounding
+    of its right-hand side by the condition number of E, which for random rows (V > D) stays below a few tens, and by
+    the few roundings of each logit; 1e3 roundings together."""
+    return 1e3 * unit(dtype)
+
+
+# A fit's residual may be the rounding of the row that it was fitted on and that of the row it is asked of, each twice.
+FITTED = 4.0
+# A row of h that is this much smaller than the largest tells next to nothing, however exact it is.
+WEIGHT_FLOOR = 1e-3
+# Beside a capped logit of 1 - 2**-30 the inverse of tanh has lost every digit of a float32.
+ALMOST_CAP = 1 - 2.0**-30
+# Where an iteration in float64 may stop: a thousand roundings.
+CONVERGED = 1e3 * U["float64"]
+
+
+def beyond_cap(dtype: str) -> float:
+    """How large logits / cap may be where |cap tanh| <= cap holds exactly: the cap, the tanh and the product are rounded."""
+    return 1 + 4 * unit(dtype)
+
+
+def log_probabilities(logits: Array, dtype: str) -> float:
+    """How far log sum exp of log-probabilities may be from zero: each is rounded by u of its size on four steps, and the
+    sum over V tokens runs in the accumulator."""
+    additions = int(logits.shape[-1]) + 2
+    return 4 * unit(dtype) * float(np.abs(logits).max(initial=0.0)) + additions * accumulator(dtype)
+
+
+def scale(*dtypes: str) -> float:
+    """How far a scale that was read off many products may be from the declared one: the factor's own rounding into the
+    widest of ``dtypes``, never below 1e-5, to which sqrt(D) and its like are written in configs."""
+    return max(1e-5, *(factor(dtype) for dtype in dtypes))
+
+
+def bias(logits: Array, dtype: str) -> float:
+    """Below this a fitted bias is the rounding of the logits that it was fitted on: a chain of 64, not below float32's."""
+    return 64 * max(unit(dtype), U["float32"]) * float(np.abs(logits).max(initial=0.0))
+
+
+def bystanders(logits: Array, dtype: str, exact: bool) -> float:
+    """How far the logits of rows that nobody wrote may move: `unchanged`; where a normalization's constant was taken out
+    or the two passes ran by different kernels, a sum over up to 64 more terms stands between them."""
+    return unchanged(logits, dtype) * (1 if exact else 64 * 4)
+
+
+def zero_logit(logits: Array, dtype: str) -> float:
+    """What h . 0 may give: zero, and the rounding of what is done to it afterwards."""
+    return 4 * unchanged(logits, dtype)
+
+
+def equal_logits(magnitude: float, *dtypes: str) -> float:
+    """How far the logits of two equal rows may be apart: kernels sum a column at a block's edge in another order."""
+    return max(same_numbers(dtype) for dtype in dtypes) * magnitude
+
+
+def twice(largest: float, dtype: str) -> float:
+    """How far two added gradients may be from twice one: an addition each for a few edges of the graph, 16 roundings."""
+    return 16 * unit(dtype) * largest
+
+
+def route(size: float, dtype: str) -> float:
+    """How far the gradients may be apart that two uses send on to one parameter: two sums over up to a thousand rows."""
+    return 1e3 * unit(dtype) * size
+
+
+# --- fractions: which word fits ------------------------------------------------------------------------------------
+
+# A share this small beside its counterpart is no share: float32's rounding of a sum of sixteen terms is a tenth of it.
+NOTHING = 1e-5
+# A row whose share is this small beside the largest was probably left out.
+SUSPECT = 1e-4
+# What is this near to another number is it, where the alternatives are far apart (caps, factors, names).
+NEAR = 1e-3
+# Two tables of which one was made from the other differ by less than this part of their spread; two draws by more than 1.
+CLOSE = 0.2
+# A few rows may be missing for another reason where nearly all are.
+NEARLY_ALL = 0.98
+# A factor within this range is a scale; beyond it the direction is another one, too.
+PLAUSIBLE_FACTORS = (0.2, 5.0)
+
+
+def proportional(one: Array, other: Array, dtype: str, axis: int | None = None) -> Array | None:
+    """The number c (one for each row with ``axis=1``) with other = c one within `same_numbers`; None where there is none."""
+    c = (one * other).sum(axis, keepdims=True) / ((one * one).sum(axis, keepdims=True) + TINY)
+    fits = np.abs(c * one - other).max(initial=0.0) <= same_numbers(dtype) * np.abs(other).max(initial=0.0)
+    return np.asarray(c) if fits else None

@@ -136,20 +136,20 @@ def _name_head(seen: Pass, head: Off, off: Array) -> Finding:
                 "rows that no lookup read get no gradient; the rows that were read get both shares",
                 **facts,
             )
-        if bad.all() or bad.sum() >= 0.98 * bad.size:
+        if bad.all() or bad.sum() >= tolerances.NEARLY_ALL * bad.size:
             return failed(
                 "detached-projection",
                 "rows that no lookup read get no gradient: the projection gives the table none",
                 **facts,
             )
         return failed("missing-rows", f"{int(bad.sum())} of {bad.size} rows get no share from the projection", **facts)
-    ratio = float((got * expected).sum() / ((expected * expected).sum() + 1e-300))
-    slack = 64 * max(tolerances.unit(seen.table_dtype), tolerances.unit(seen.dtype), 1e-6)
+    ratio = float((got * expected).sum() / ((expected * expected).sum() + tolerances.TINY))
+    slack = max(tolerances.same_numbers(seen.table_dtype), tolerances.same_numbers(seen.dtype), tolerances.NOTHING)
     if np.abs(got - ratio * expected).max() <= slack * np.abs(expected).max() + bound.max() and ratio != 0:
         return failed(
             "gradient-scaled", f"the projection's share is {ratio:.6g} times what it should be", factor=ratio, **facts
         )
-    per = (got[bad] * expected[bad]).sum(1) / ((expected[bad] ** 2).sum(1) + 1e-300)
+    per = (got[bad] * expected[bad]).sum(1) / ((expected[bad] ** 2).sum(1) + tolerances.TINY)
     fits = np.abs(got[bad] - per[:, None] * expected[bad]).max(1) <= slack * np.abs(expected[bad]).max(1) + bound[
         bad
     ].max(1)
@@ -163,7 +163,7 @@ def _name_head(seen: Pass, head: Off, off: Array) -> Finding:
             f"the projection's share of {int(bad.sum())} rows is scaled, row {facts['token']} by {per[0]:.4g}",
             **facts,
         )
-    clamped = np.abs(got).max() < 0.999 * np.abs(expected).max() and _clamped(got, expected, bound)
+    clamped = np.abs(got).max() < (1 - tolerances.NEAR) * np.abs(expected).max() and _clamped(got, expected, bound)
     if clamped:
         return failed("gradient-scaled", "the gradient is clamped", **facts)
     masked = (np.abs(got - expected) <= bound) | (got == 0)
@@ -178,12 +178,12 @@ def _agrees(seen: Pass) -> bool:
     """Whether the gradient agrees with a difference along the projection's own share on the rows that were read."""
     assert seen.along is not None and seen.gradient is not None and seen.gradient.table is not None
     claim = float((seen.gradient.table[seen.along.rows] * seen.along.direction).sum())
-    return any(abs(q - claim) <= 0.02 * abs(q) for q in seen.along.quotients)
+    return any(abs(q - claim) <= tolerances.difference_loss(q) for q in seen.along.quotients)
 
 
 def _clamped(got: Array, expected: Array, bound: Array) -> bool:
     limit = float(np.abs(got).max())
-    return bool((np.abs(got - np.clip(expected, -limit, limit)) <= bound + 1e-3 * limit).all())
+    return bool((np.abs(got - np.clip(expected, -limit, limit)) <= bound + tolerances.NEAR * limit).all())
 
 
 @requirement(
@@ -228,7 +228,7 @@ def _padding(case: Case, seen: Pass, form: Explained) -> Finding | None:
         return None
     share, bound = rows_share(seen, form, rows)
     for i, row in enumerate(rows):
-        if (np.abs(share[i]) > 4 * bound[i] + 1e-12).any():
+        if (np.abs(share[i]) > tolerances.FITTED * bound[i]).any():
             return failed(
                 "declared-but-absent",
                 f"row {row} is declared a padding row, but it gets the lookup's share of the gradient",
@@ -265,27 +265,22 @@ def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, fi
         spread = step * (float(np.std(seen.table[difference.rows])) or 1.0)
         noise = tolerances.logits_noise(_finite(seen.logits), seen.cotangent, dtype, spread)
         gap = abs(quotient - claim)
-        if gap <= rule(terms, min(noise, 3e-3 * float(np.sqrt((terms**2).sum())))):
+        if gap <= rule(terms, noise):
             return passed("agrees")
         gaps.append(gap)
         noises.append(noise)
     quotients = np.array(difference.quotients)
     size = float(np.sqrt((terms**2).sum()))
-    usable = [i for i in range(len(quotients)) if noises[i] < 0.3 * min(gaps)]
+    usable = [i for i in range(len(quotients)) if not tolerances.rounding_hides(noises[i], min(gaps))]
     if len(usable) < 2:
         return skipped("rounding hides the difference at every step")
-    last, before = quotients[usable[-1]], quotients[usable[-2]]
-    if abs(last - before) > 0.2 * min(abs(last - claim), abs(before - claim)):
+    last = quotients[usable[-1]]
+    if tolerances.steps_disagree(quotients[usable], claim):
         return skipped(f"difference quotients disagree with each other: {', '.join(f'{q:.4g}' for q in quotients)}")
-    off = abs(claim - float(last)) / max(abs(claim), abs(float(last)), 1e-300)
-    if difference.control is not None and not _sound(*difference.control, off):
+    off = abs(claim - float(last)) / max(abs(claim), abs(float(last)), tolerances.TINY)
+    if difference.control is not None and not tolerances.control_is_sound(*difference.control, off):
         return skipped("the network's own parameters fail the same control: the body cuts its gradient")
     return _name_lookup(seen, difference, claimed, claim, float(last), size, first)
-
-
-def _sound(claim: float, quotient: float, off: float) -> bool:
-    """Whether the network's own gradient agrees with its difference much better than the table's does with its own."""
-    return abs(claim - quotient) <= max(0.25 * off, 1e-9) * max(abs(claim), abs(quotient))
 
 
 def _finite(logits: Array) -> Array:
@@ -310,8 +305,8 @@ def _name_lookup(
             **facts,
         )
     norms = np.linalg.norm(claimed, axis=1)
-    tiny = norms <= 1e-4 * (norms.max() + 1e-300)
-    if norms.max() <= 1e-6 * abs(quotient) or not norms.any() or size <= 1e-3 * abs(quotient):
+    tiny = norms <= tolerances.SUSPECT * (norms.max() + tolerances.TINY)
+    if norms.max() <= tolerances.NOTHING * abs(quotient) or not norms.any() or size <= tolerances.NEAR * abs(quotient):
         return failed(
             "detached-lookup",
             "the rows that were read get the projection's share alone: the lookup gives the table no gradient",
@@ -330,8 +325,9 @@ def _name_lookup(
             factor=factor,
             **facts,
         )
+    low, high = tolerances.PLAUSIBLE_FACTORS
     return failed(
-        "gradient-scaled" if 0.2 < abs(claim / (quotient or 1e-300)) < 5 else "wrong-gradient",
+        "gradient-scaled" if low < abs(claim / (quotient or tolerances.TINY)) < high else "wrong-gradient",
         "the lookup's share is not what differences measure",
         **facts,
     )
@@ -344,18 +340,16 @@ def _own_against_sharp(seen: Pass, form: Explained) -> Finding:
     rows = np.asarray(
         [r for r in seen.lookup_rows if r < seen.table.shape[0] and r not in seen.declared.padding_rows], dtype=np.int64
     )
-    scale = np.abs(_finite(sharp.logits)).max() + 1e-300
-    if np.abs(_finite(seen.logits) - _finite(sharp.logits)).max() > max(1e-3, 64 * tolerances.unit(seen.dtype)) * scale:
+    scale = np.abs(_finite(sharp.logits)).max() + tolerances.TINY
+    if np.abs(_finite(seen.logits) - _finite(sharp.logits)).max() > tolerances.same_body(seen.dtype) * scale:
         return skipped("float64 takes another path through the body")
     share, bound = rows_share(seen, form, rows)
     gap = np.linalg.norm(share - sharp.gradient, axis=1)
     norm = np.linalg.norm(sharp.gradient, axis=1)
-    allowed = tolerances.own_against_sharp(seen.table_dtype) * (
-        norm + 0.1 * norm.max(initial=0.0)
-    ) + 4 * np.linalg.norm(bound, axis=1)
-    if (gap > 4 * allowed).any():
-        row = int((gap / (allowed + 1e-300)).argmax())
-        factor = float((share[row] * sharp.gradient[row]).sum() / (norm[row] ** 2 + 1e-300))
+    allowed = tolerances.own_against_sharp(norm, np.linalg.norm(bound, axis=1), seen.table_dtype)
+    if (gap > allowed).any():
+        row = int((gap / (allowed + tolerances.TINY)).argmax())
+        factor = float((share[row] * sharp.gradient[row]).sum() / (norm[row] ** 2 + tolerances.TINY))
         return failed(
             "gradient-scaled",
             f"the lookup's share of row {rows[row]} is {factor:.4g} times the same in float64",
@@ -406,13 +400,13 @@ def same_route(case: Case) -> Finding:
         assert seen.gradient is not None
         for name, one, other, gap in seen.gradient.routes:
             asked = True
-            if gap <= 1e3 * tolerances.unit(seen.table_dtype) * max(one, other):
+            if gap <= tolerances.route(max(one, other), seen.table_dtype):
                 continue
-            if other <= 1e-6 * one:
+            if other <= tolerances.NOTHING * one:
                 return failed(
                     "detached-projection", f"the projection sends {name} no gradient, the lookup does", parameter=name
                 )
-            if one <= 1e-6 * other:
+            if one <= tolerances.NOTHING * other:
                 return failed(
                     "detached-lookup", f"the lookup sends {name} no gradient, the projection does", parameter=name
                 )
@@ -443,9 +437,9 @@ def accumulates(case: Case) -> Finding:
         for start in range(0, once.shape[0], ROWS):
             a, b = once[start : start + ROWS].astype(np.float64), twice[start : start + ROWS].astype(np.float64)
             gap = np.abs(b - 2 * a)
-            if gap.max() > 16 * tolerances.unit(seen.table_dtype) * top:
+            if gap.max() > tolerances.twice(top, seen.table_dtype):
                 row = start + int(gap.max(1).argmax())
-                ratio = float(np.linalg.norm(b) / (np.linalg.norm(a) + 1e-300))
+                ratio = float(np.linalg.norm(b) / (np.linalg.norm(a) + tolerances.TINY))
                 return failed(
                     "wrong-gradient",
                     f"after two backward passes the gradient is {ratio:.4g} times that of one, not 2 (row {row})",
@@ -504,14 +498,16 @@ def own_loss(case: Case) -> Finding:
         claim = float((claimed * difference.direction).sum())
         quotients = np.array(difference.quotients)
         best = int(np.abs(quotients - claim).argmin())
-        if abs(quotients[best] - claim) <= 0.02 * abs(quotients[best]) + 1e-7:
+        if abs(quotients[best] - claim) <= tolerances.difference_loss(quotients[best]):
             continue
-        spread = np.abs(np.diff(quotients)).min() if quotients.size > 1 else np.inf
-        if spread > 0.1 * np.abs(quotients - claim).min():
+        if quotients.size < 2:
             continue
-        quotient = float(quotients[int(np.abs(np.diff(quotients)).argmin())])
+        nearest = int(np.abs(np.diff(quotients)).argmin())
+        if tolerances.steps_disagree(quotients[nearest : nearest + 2], claim):
+            continue
+        quotient = float(quotients[nearest])
         factor = claim / quotient if quotient else 0.0
-        if abs(claim) <= 1e-3 * abs(quotient):
+        if abs(claim) <= tolerances.NEAR * abs(quotient):
             return failed(
                 f"detached-{name}",
                 f"the model's own loss gives the table no gradient through the {name}",

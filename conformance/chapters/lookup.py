@@ -84,7 +84,7 @@ def scale(case: Case) -> Finding:
             continue
         asked = True
         wanted = case.declared.input_factor(seen.table.shape[1])
-        slack = max(tolerances.factor(seen.table_dtype), 1e-6)
+        slack = tolerances.scale(seen.table_dtype)
         # Parts of one lookup may be scaled apart and added again: g x + (1 - g) x.detach().
         if any(abs(s - wanted) <= slack * abs(wanted) for s in (*seen_scales, *look.input_sums)):
             continue
@@ -118,9 +118,8 @@ def _table_ratio(seen: Pass, look: Look) -> float | None:
     one, other = look.head.values[:rows].astype(np.float64), look.table.values[:rows].astype(np.float64)
     if one.shape != other.shape or look.head.region is None:
         return None
-    ratio = float((one * other).sum() / ((one * one).sum() + 1e-300))
-    fits = np.abs(ratio * one - other).max() <= 64 * tolerances.unit(look.table.dtype) * np.abs(other).max()
-    return ratio if fits and ratio else None
+    ratio = tolerances.proportional(one, other, look.table.dtype)
+    return float(ratio.item()) or None if ratio is not None else None
 
 
 @requirement(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import tolerances
-from ..algebra import Explained
+from ..algebra import Explained, log_sum_exp
 from ..evidence import Array, Case, Pass, Writing
 from ..requirement import Finding, failed, passed, requirement, skipped
 
@@ -85,7 +85,7 @@ def scale(case: Case) -> Finding:
     for seen, form in maps:
         wanted = declared.output_factor(seen.table.shape[1])
         if declared.scale_parameter:
-            if form.token_scale is None or float(np.abs(form.token_scale - 1).max()) < 1e-3:
+            if form.token_scale is None or float(np.abs(form.token_scale - 1).max()) < tolerances.NEAR:
                 return failed(
                     "declared-but-absent",
                     f"{declared.output_scale} is declared to hold one scale per token, but none acts",
@@ -102,7 +102,7 @@ def scale(case: Case) -> Finding:
             )
         if form.origin == "solved" and wanted == 1.0:
             continue
-        slack = max(1e-5, tolerances.factor(seen.table_dtype), tolerances.factor(seen.dtype))
+        slack = tolerances.scale(seen.table_dtype, seen.dtype)
         if abs(form.scale - wanted) <= slack * abs(wanted):
             if wanted != 1.0 and form.origin == "solved" and seen.look is not None and not _factor_seen(seen, wanted):
                 return failed(
@@ -132,7 +132,7 @@ def scale(case: Case) -> Finding:
 
 
 def _factor_seen(seen: Pass, wanted: float) -> bool:
-    slack = max(1e-5, tolerances.factor(seen.table_dtype))
+    slack = tolerances.scale(seen.table_dtype)
     factors = seen.look.factors if seen.look is not None else ()
     products = set(factors) | {float(np.prod(factors[i:])) for i in range(len(factors))}
     return any(abs(abs(f) - abs(wanted)) <= slack * abs(wanted) for f in products)
@@ -151,12 +151,7 @@ def bias(case: Case) -> Finding:
         return _unseen(case)
     for seen, form in maps:
         size = 0.0 if form.bias is None else float(np.abs(form.bias).max())
-        small = (
-            64
-            * max(tolerances.unit(seen.dtype), 1e-7)
-            * float(np.abs(seen.logits[np.isfinite(seen.logits)]).max(initial=0.0))
-        )
-        there = size > small
+        there = size > tolerances.bias(seen.logits[np.isfinite(seen.logits)], seen.dtype)
         if there and not case.declared.output_bias:
             assert form.bias is not None
             token = int(np.argmax(np.abs(form.bias)))
@@ -190,7 +185,7 @@ def softcap(case: Case) -> Finding:
         return _unseen(case)
     wanted = case.declared.logit_softcap
     for seen, form in maps:
-        if form.cap is not None and (wanted is None or abs(form.cap - wanted) > 1e-3 * wanted):
+        if form.cap is not None and (wanted is None or abs(form.cap - wanted) > tolerances.NEAR * wanted):
             return failed(
                 "undeclared-softcap",
                 f"the logits are capped at {form.cap:.5g}" + ("" if wanted is None else f", declared is {wanted:.5g}"),
@@ -245,7 +240,7 @@ def normalization(case: Case) -> Finding:
 
 def _sums_to_one(seen: Pass) -> bool:
     values = seen.logits[:, np.isfinite(seen.logits).all(0)]
-    return bool(np.abs(np.log(np.exp(values).sum(1))).max() < max(1e-3, 64 * tolerances.unit(seen.dtype)))
+    return bool(np.abs(log_sum_exp(values)).max() <= tolerances.log_probabilities(values, seen.dtype))
 
 
 @requirement(
@@ -328,8 +323,7 @@ def own_column(case: Case) -> Finding:
         finite: Array = np.asarray(np.isfinite(before[:, others]).all(0))
         others = others[finite]
         normalized = seen.declared.log_probabilities or (seen.explained.found and seen.explained.normalized)
-        loose = normalized or not writing.exact
-        allowed = tolerances.unchanged(before[:, others], seen.dtype) * (256 if loose else 1)
+        allowed = tolerances.bystanders(before[:, others], seen.dtype, writing.exact and not normalized)
         gap = np.abs(after[:, others] - before[:, others])
         if others.size and gap.max() > allowed:
             token = int(others[int(gap.max(0).argmax())])
@@ -367,7 +361,7 @@ def zero_row(case: Case) -> Finding:
         asked = True
         token = int(writing.rows[writing.roles.index("zero")])
         value = float(np.abs(writing.after[:, token]).max())
-        if value > tolerances.unchanged(writing.before, seen.dtype) * 4:
+        if value > tolerances.zero_logit(writing.before, seen.dtype):
             return failed(
                 "undeclared-bias",
                 f"the row of token {token} was set to zero and its logit is {value:.4g}",
@@ -401,7 +395,7 @@ def equal_rows(case: Case) -> Finding:
         one, other = writing.after[:, token], writing.after[:, writing.source]
         gap = float(np.abs(one - other).max())
         magnitude = np.abs(np.stack([one, other])).max() + np.abs(writing.before).max()
-        if gap > 64 * max(tolerances.unit(seen.dtype), tolerances.unit(seen.table_dtype)) * magnitude:
+        if gap > tolerances.equal_logits(magnitude, seen.dtype, seen.table_dtype):
             if form.asked and not form.found:
                 continue  # no map was found at all: projection.linear
             return failed(

@@ -118,9 +118,7 @@ def _derived(table: Use, head: Use, facts: dict[str, Any]) -> Finding | None:
     if table.values.shape[1] != head.values.shape[1]:
         return None
     one, other = table.values[:rows].astype(np.float64), head.values[:rows].astype(np.float64)
-    ratio = float((one * other).sum() / ((one * one).sum() + 1e-300))
-    allowed = 64 * tolerances.unit(head.dtype) * np.abs(other).max()
-    if np.abs(ratio * one - other).max() <= allowed:
+    if tolerances.proportional(one, other, head.dtype) is not None:
         return None  # a scale: projection.scale or lookup.scale says so
     if _permuted(one, other) or _permuted(one.T, other.T):
         return None  # projection.linear names the rows or columns
@@ -146,7 +144,7 @@ def _other_leaves(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> F
             return failed(
                 "partial-tie", f"{', '.join(extra)} takes part in one use only, with equal values now", **facts
             )
-        near = np.abs(table.values - head.values).max() < 1e-3 * np.abs(table.values).max()
+        near = np.abs(table.values - head.values).max() < tolerances.NEAR * np.abs(table.values).max()
         if same.any() and not near:
             return failed(
                 "partial-tie",
@@ -205,7 +203,7 @@ def _equal(one: Array, other: Array) -> bool:
 
 def _close(one: Array, other: Array) -> bool:
     spread = float(np.std(one[:ROWS])) or 1.0
-    return float(np.abs(one[:ROWS] - other[:ROWS]).mean()) < 0.2 * spread
+    return float(np.abs(one[:ROWS] - other[:ROWS]).mean()) < tolerances.CLOSE * spread
 
 
 def describe(use: Use) -> str:

@@ -286,7 +286,9 @@ def test_an_interrupt_is_one_sentence(target, tmp_path):
         "--json",
         str(tmp_path / "r.json"),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell starts its background jobs deaf to interrupts, and so would be what a test run of theirs starts.
+    with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes) as run:
         assert run.stderr.readline() == "started\n"
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=30)
