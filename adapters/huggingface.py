@@ -107,6 +107,7 @@ def build(name: str, *, tied: bool | None, seed: int, trust_remote_code: bool = 
         declaration,
         flag=True,
         notes=(_note(name, model),) if tiny else (),
+        untrained=tiny,
         twin=_twin(model, name, declaration.tied),
         extra={"caller": call, "package": "transformers"},
     )

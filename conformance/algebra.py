@@ -361,23 +361,23 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> E
 
 
 def _fit_normalized(data: _Data, biased: bool) -> Explained | None:
-    """Log-probabilities with a scale per token: the constant of each position and the numbers of each token in turn."""
-    z, weight = data.products, data.weights()
+    """Log-probabilities with a scale per token: l + c = a z + b, with a constant c for each position (N) and a and b for each
+    token. What the tokens' own numbers leave of l + c is linear in c, so that c solves N equations; a and b follow."""
+    z, logits = data.products, data.logits
     if z.shape[0] < 4 or z.size > 1 << 22:
         return None
-    constant = np.zeros((z.shape[0], 1))
-    center = (weight * z).sum(0) / weight.sum() if biased else np.zeros(z.shape[1])
-    right = z - center
-    norm = (weight * right * right).sum(0) + tolerances.TINY
-    for _ in range(2000):
-        target = data.logits + constant
-        mean = (weight * target).sum(0) / weight.sum() if biased else np.zeros(z.shape[1])
-        token = (weight * (target - mean) * right).sum(0) / norm
-        step = (token * right + mean - target).mean(1, keepdims=True)
-        constant = constant + step
-        if np.abs(step).max() < tolerances.CONVERGED * (1 + np.abs(constant).max()):
-            break
-    bias = mean - token * center if biased else None
+    s = np.sqrt(data.weights())
+    one, target, right = np.broadcast_to(s, z.shape), s * logits, s * z
+    length = np.linalg.norm(one, axis=0) + tolerances.TINY
+    basis = [one / length] if biased else []
+    rest = right - (basis[0] * (basis[0] * right).sum(0) if biased else 0.0)
+    basis.append(rest / (np.linalg.norm(rest, axis=0) + tolerances.TINY))
+    left = target - sum(q * (q * target).sum(0) for q in basis)
+    matrix = z.shape[1] * np.eye(z.shape[0]) - sum(q @ q.T for q in basis)
+    constant = np.linalg.lstsq(matrix, -left.sum(1, keepdims=True), rcond=tolerances.RANK)[0] / s
+    whole = s * (logits + constant)
+    token = (rest * whole).sum(0) / ((rest * right).sum(0) + tolerances.TINY)
+    bias = (basis[0] * (whole - token * right)).sum(0) / length if biased else None
     return Explained(True, token_scale=token, bias=bias, normalized=True)
 
 

@@ -136,6 +136,50 @@ CAUSES: dict[str, Cause] = {
         "The table is counted once, and nothing of its shape lies unused beside it.",
         "Count distinct parameters, and delete the head's own unused weight",
     ),
+    "lost-on-step": Cause(
+        "An optimizer step leaves one table that both uses hold.",
+        "Look for what replaces or copies the table while training (a hook, a cache, a second parameter), and share it again: "
+        "head.weight = embedding.weight",
+    ),
+    "lost-on-deepcopy": Cause(
+        "copy.deepcopy copies the shared table once, and both uses of the copy read it.",
+        "Drop the __deepcopy__ of your own, or tie again at its end: copy.head.weight = copy.embedding.weight",
+    ),
+    "lost-on-pickle": Cause(
+        "pickle stores the shared table once, and both uses read it when it comes back.",
+        "Tie again where the object is restored (__setstate__): self.head.weight = self.embedding.weight",
+    ),
+    "lost-on-save": Cause(
+        "torch.save stores the shared table once, and both uses read it when it is loaded.",
+        "Tie again where the object is restored (__setstate__), or after loading: head.weight = embedding.weight",
+    ),
+    "lost-on-load": Cause(
+        "A state dict loads into a model without taking its tie apart.",
+        "Let load_state_dict copy into the shared parameter, or tie again at its end: self.head.weight = self.embedding.weight",
+    ),
+    "lost-on-cast": Cause(
+        "A cast changes the dtype of the one table, and both uses read it.",
+        "Keep the table a registered parameter, so that Module._apply casts it once; or tie again after the cast: "
+        "head.weight = embedding.weight",
+    ),
+    "lost-on-move": Cause(
+        "A move to another device moves the one table, and both uses read it.",
+        "Keep the table a registered parameter, so that Module._apply moves it once; or tie again after the move: "
+        "head.weight = embedding.weight",
+    ),
+    "lost-on-train-mode": Cause(
+        "train() and eval() change the mode and not the table.",
+        "Do not copy, merge or rebuild weights on one side when the mode changes; tie again there: head.weight = embedding.weight",
+    ),
+    "lost-on-freeze": Cause(
+        "requires_grad_ changes a flag of the one table and nothing else.",
+        "Set the flag of the shared parameter instead of replacing it",
+    ),
+    "bad-initialization": Cause(
+        "An untrained model guesses evenly, so that its loss is close to ln V. A table drawn with a standard deviation of one "
+        "(the default of nn.Embedding) makes logits that are sqrt(D) times too large when it is the output matrix too.",
+        "Draw the shared table small: nn.init.normal_(embedding.weight, std=0.02); weights that were trained already need nothing",
+    ),
     "unknown": Cause(
         "Logits are h E^T, with what is declared put in.",
         "Compare the numbers below with what the model is meant to compute",

@@ -268,12 +268,82 @@ class Loss:
 
 
 @dataclass(frozen=True, eq=False)
+class Step:
+    """The first optimizer step of a short training, as both sides of the table show it, on some rows.
+
+    Attributes:
+        kind: "sgd" (momentum 0.9) or "adamw"; rate and decay as its groups had them.
+        rows: which rows of the table.
+        before, gradient, after: (rows, D): the table, its accumulated gradient before clipping, and the lookup's side after.
+        head: (rows, D) the projection's side after the step; None where its array has other rows or was not seen.
+        norm, distinct: of all gradients, as clipping measured it over ``parameters()`` and over distinct parameters.
+        limit: what the norm was clipped to.
+        epsilon: of AdamW.
+        refused: why no step was made.
+    """
+
+    kind: str
+    rate: float = 0.0
+    decay: float = 0.0
+    rows: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    before: Array | None = None
+    gradient: Array | None = None
+    after: Array | None = None
+    head: Array | None = None
+    norm: float = 0.0
+    distinct: float = 0.0
+    limit: float = 0.0
+    epsilon: float = 0.0
+    dtype: str = "float32"
+    refused: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model after a few steps of one optimizer: the first step, and all that was seen afterwards."""
+
+    kind: str
+    step: Step
+    case: Case | None = None
+    broken: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class After:
+    """One operation, performed on a model that was trained a little, and what was seen of the model that came back.
+
+    Attributes:
+        word: of ``lost-on-WORD``.
+        spelling: the operation as a user writes it.
+        exact: whether it promises the same values.
+        weak: whether its passing says nothing.
+        halfway: whether it left the model in another precision, where only storage and count are asked.
+        case: None where it was refused or what came back is broken.
+        before, after: logits (N, C) for the same ids.
+        refused: why it could not be performed, for reasons that are not the table's.
+        broken: what came back cannot be loaded, or no longer runs.
+    """
+
+    word: str
+    spelling: str
+    exact: bool = True
+    weak: bool = False
+    halfway: bool = False
+    case: Case | None = None
+    before: Array | None = None
+    after: Array | None = None
+    refused: str = ""
+    broken: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """All the evidence of one example, as requirements read it.
 
     ``unreached`` are rows that a lookup read and no logit depends on, None where that was not asked.
     ``repeats`` are logits of equal calls in eval mode with the generators left to run; ``missing`` says, by capability,
-    why something was not gathered.
+    why something was not gathered; ``initial`` are logits (N, C) of a model that nothing has trained or moved yet.
+    ``trained`` and ``after`` are what became of it later; ``copied`` says that they happened to a deepcopy.
     """
 
     declared: Declaration
@@ -284,6 +354,10 @@ class Case:
     responds: bool = True
     unreached: tuple[int, ...] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    initial: Array | None = None
+    trained: tuple[Trained, ...] = ()
+    after: tuple[After, ...] = ()
+    copied: bool = False
 
     @property
     def first(self) -> Pass:
@@ -310,6 +384,9 @@ _CLASSES: dict[str, type] = {
         Named,
         Holdings,
         Loss,
+        Step,
+        Trained,
+        After,
         Case,
         Declaration,
     )

@@ -17,6 +17,9 @@ CHAPTERS = {
     "lookup": "looking a token up returns its row of the table",
     "projection": "a logit is the dot product of the last hidden state with the token's row",
     "gradient": "the table's gradient is the sum of what both uses contribute",
+    "training": "an optimizer moves one table, once, and both uses see it",
+    "persistence": "the tie outlives what people do to a model: copy, save, load, cast, freeze",
+    "initialization": "an untrained model guesses evenly",
 }
 
 DECLARED = {

@@ -33,6 +33,7 @@ class Effort:
     """How much is asked: the passes that a profile can afford on a model of that size.
 
     Attributes:
+        write: the relations by writing rows.
         directions: of central differences; 1 is one that mixes the claimed share with a random one.
         inject: put chosen h at the projection.
         again: a second backward pass.
@@ -43,6 +44,7 @@ class Effort:
     """
 
     directions: int = 3
+    write: bool = True
     inject: bool = True
     again: bool = True
     sharp: bool = True
@@ -54,6 +56,10 @@ class Effort:
 FULL = Effort()
 LARGE = Effort(directions=1, inject=False, again=False, sharp=False, calls=0)
 QUICK = Effort(directions=1, inject=False, again=False, sharp=False, calls=0, aside=False, train=False)
+AFTERWARDS = Effort(directions=1, inject=False, again=False, sharp=False, calls=1, aside=False)
+AFTERWARDS_LARGE = Effort(
+    directions=0, write=False, inject=False, again=False, sharp=False, calls=0, aside=False, train=False
+)
 FURTHER = Effort(again=False, sharp=False, calls=0, aside=False)
 
 
@@ -248,7 +254,7 @@ def _finite(logits: Array) -> Array:
 
 
 def _differences(subject: Any, seen: Pass, work: Effort) -> Pass:
-    if hasattr(subject, "can_write") and not subject.can_write("table"):
+    if not work.directions or (hasattr(subject, "can_write") and not subject.can_write("table")):
         return seen
     assert seen.gradient is not None and seen.gradient.table is not None
     rows, share, head = _shares(seen, seen.gradient.table, seen.explained, seen.table)
@@ -442,7 +448,10 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     """All the evidence of the main example."""
     first = one_pass(subject, probe, declared, work)
     _distinct(first)
-    first = _written(subject, first, None if work.aside else first.logits)
+    if work.write:
+        # The logits of the pass with a graph may have been rounded by another kernel: in 16 bits that hides a row.
+        coarse = tolerances.is_coarse(first.dtype)
+        first = _written(subject, first, None if work.aside or coarse else first.logits)
     first = _called(subject, first, work.calls)
     answers, loss = True, None
     repeats: tuple[Array, ...] = ()

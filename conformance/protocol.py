@@ -36,6 +36,11 @@ class Subject(Protocol):
     - ``control(probe, cotangent) -> (claimed, quotient)``: one difference along the network's own parameters
     - ``can_write(side)``: whether rows lie in memory as rows (without it: they do)
     - ``quantized(values)``: values as the table's dtype holds them
+    - ``initial(ids)``: logits with what is neutral at initialization put back for the moment
+    - ``steps(probe, kind, count) -> Step``: train a model of the run's own with "sgd" or "adamw"
+    - ``operations() -> tuple[Operation, ...]``, ``copied()`` and ``again(model)``, the subjects of a deepcopy and of a model
+      that was built afresh, which belong to the run: entering those puts nothing back
+    - ``shares(other)``: whether two subjects hold any memory together; ``size()``: scalars that a model holds
     """
 
     name: str
@@ -72,6 +77,7 @@ class Built:
         declaration: what its config or factory declares; None where nothing does.
         flag: whether it was built with the tie flag that was asked for (then ``--declare`` decides how it is built).
         notes: sentences that the reader should see with the verdict.
+        untrained: whether its weights are as its initialization drew them, for all that is known.
         twin: trainable scalars of the same model with the flag turned, computed on demand.
         extra: for the adapter itself.
     """
@@ -80,6 +86,7 @@ class Built:
     declaration: Declaration | None = None
     flag: bool = False
     notes: tuple[str, ...] = ()
+    untrained: bool = True
     twin: Callable[[], int | None] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 

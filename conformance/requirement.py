@@ -12,7 +12,17 @@ from .evidence import Case
 Level = Literal["MUST", "SHOULD"]
 Verdict = Literal["pass", "fail", "skip", "xfail", "error"]
 
-CHAPTERS = ("subject", "storage", "count", "lookup", "projection", "gradient")
+CHAPTERS = (
+    "subject",
+    "storage",
+    "count",
+    "lookup",
+    "projection",
+    "gradient",
+    "training",
+    "persistence",
+    "initialization",
+)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from .declaration import Declaration, merged
 from .diagnosis import diagnose
 from .errors import NotJudged
 from .evidence import Case
-from .premise import longest, settle
+from .operations import Bench, afterwards
+from .premise import has, longest, settle
 from .probe import Room
 from .protocol import Built
 from .report import Both, Cost, Report, Result
@@ -29,6 +30,7 @@ Progress = Callable[[str], None]
 PROFILES = ("quick", "standard")
 DECLARED = ("tied", "untied", "both")
 EXAMPLES = 8
+LATER = ("training", "persistence")  # chapters that are judged by what became of the model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,21 +245,33 @@ def _judge(
     notes = [*built.notes, *subject.notes]
 
     def report(unfinished: str = "") -> Report:
-        cost = Cost(time.perf_counter() - started, subject.forward_passes, subject.backward_passes, _peak())
-        return _report(target.name, options, declared, subject, findings, chosen, notes, cost, unfinished)
+        forward, backward = (
+            subject.forward_passes + bench.forward_passes,
+            subject.backward_passes + bench.backward_passes,
+        )
+        cost = Cost(time.perf_counter() - started, forward, backward, _peak())
+        return _report(target.name, options, declared, surroundings, findings, chosen, notes, cost, unfinished)
 
+    over = (lambda: clock.over) if clock is not None else (lambda: False)
     with subject:
         say("finding out what may be asked")
         known, main, more = settle(subject, declared, options.seed)
         notes += more
+        size = subject.table().size
+        work = gather.effort(options.profile, size)
+        bench = Bench(subject, None, declared, main, size > gather.LARGE_TABLE, over, say)
+        surroundings = environment(subject)
         if clock is not None:
             clock.partial = lambda: report("timed out")
         say("watching passes")
-        work = gather.effort(options.profile, subject.table().size)
         case = gather.gather(subject, declared, main, work)
+        surroundings = environment(subject)
+        if built.untrained and options.profile != "quick" and has(subject, "initial"):
+            case = dataclasses.replace(case, initial=subject.initial(main.ids))
         say("judging")
+        later = [item for item in requirements() if item.chapter in LATER]
         for item in requirements():
-            if item.id in chosen:
+            if item.id in chosen and item not in later:
                 findings[item.id] = _judged(item, case)
         failing = {i for i, (f, _) in findings.items() if f.verdict == "fail"}
         if work == gather.LARGE:
@@ -265,9 +279,30 @@ def _judge(
         if work == gather.FULL and not failing:
             say("drawing further examples")
             _search(subject, declared, known, options, chosen, findings, clock)
-        if clock is not None:
-            clock.partial = None
-        return report()
+    if options.profile != "quick" and any(item.id in chosen for item in later):
+        bench.build = _builder(target, options, flag, subject)
+        case = afterwards(bench, case)
+    for item in later:
+        if item.id in chosen:
+            findings[item.id] = _judged(item, case)
+    if clock is not None:
+        clock.partial = None
+    return report("timed out" if over() else "")
+
+
+def _builder(target: targets.Target, options: Options, flag: bool | None, subject: Any) -> Callable[[], Any] | None:
+    """Builds the subject of another model like the one that is judged; None where the factory has only the one."""
+    if target.given or not has(subject, "again"):
+        return None
+
+    def build() -> Any:
+        return subject.again(target.build(flag, options.seed).model)
+
+    try:
+        alone = not subject.shares(build())
+    except Exception:
+        return None
+    return build if alone else None
 
 
 def _judged(item: Requirement, case: Case) -> tuple[Finding, float]:
@@ -364,7 +399,7 @@ def _report(
     name: str,
     options: Options,
     declared: Declaration,
-    subject: Any,
+    surroundings: Mapping[str, Any],
     findings: Mapping[str, tuple[Finding, float]],
     chosen: frozenset[str],
     notes: list[str],
@@ -394,7 +429,7 @@ def _report(
         target=name,
         declared=word,
         conforms=not failing and not errors,
-        environment=environment(subject),
+        environment=surroundings,
         profile=options.profile,
         seed=options.seed,
         results=tuple(results),

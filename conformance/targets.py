@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -33,14 +34,15 @@ class Target:
     def build(self, tied: bool | None, seed: int) -> Built:
         """The model. Raises NotJudged with one sentence where its factory fails."""
         if self.given:
-            return Built(self.source)
+            return Built(self.source, untrained=False)
         try:
             with _seeded(seed):
                 if self.adapter is not None and isinstance(self.source, str):
                     built = self.adapter.build(self.source, tied=tied, seed=seed)
                     assert isinstance(built, Built)
                     return built
-                return _unpacked(_called(self.source))
+                built = _unpacked(_called(self.source))
+                return dataclasses.replace(built, untrained=False) if built.model is self.source else built
         except NotJudged:
             raise
         except LookupError as error:

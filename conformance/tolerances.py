@@ -25,6 +25,11 @@ def unit(dtype: str) -> float:
     return U.get(dtype, 2.0**-3)
 
 
+def is_coarse(dtype: str) -> bool:
+    """Whether a dtype keeps fewer bits than float32."""
+    return unit(dtype) > U["float32"]
+
+
 def accumulator(dtype: str) -> float:
     """The unit roundoff in which sums of products in this dtype are kept."""
     return min(unit(dtype), U["float32"])
@@ -174,8 +179,8 @@ FITTED = 4.0
 WEIGHT_FLOOR = 1e-3
 # Beside a capped logit of 1 - 2**-30 the inverse of tanh has lost every digit of a float32.
 ALMOST_CAP = 1 - 2.0**-30
-# Where an iteration in float64 may stop: a thousand roundings.
-CONVERGED = 1e3 * U["float64"]
+# Singular values below this part of the largest are rounding: a few thousand float64 roundings.
+RANK = 2.0**-40
 
 
 def beyond_cap(dtype: str) -> float:
@@ -199,6 +204,11 @@ def scale(*dtypes: str) -> float:
 def bias(logits: Array, dtype: str) -> float:
     """Below this a fitted bias is the rounding of the logits that it was fitted on: a chain of 64, not below float32's."""
     return 64 * max(unit(dtype), U["float32"]) * float(np.abs(logits).max(initial=0.0))
+
+
+def no_bias(logits: Array, dtype: str) -> float:
+    """Below this a declared bias is not there: a small one may stand below `bias`, but not below a few roundings."""
+    return min(bias(logits, dtype), 4 * unit(dtype) * float(np.abs(logits).max(initial=0.0)))
 
 
 def bystanders(logits: Array, dtype: str, exact: bool) -> float:
@@ -225,6 +235,31 @@ def twice(largest: float, dtype: str) -> float:
 def route(size: float, dtype: str) -> float:
     """How far the gradients may be apart that two uses send on to one parameter: two sums over up to a thousand rows."""
     return 1e3 * unit(dtype) * size
+
+
+def returned(logits: Array, dtype: str) -> float:
+    """How far logits may move by a round trip that promises the same values: nothing but another order of the same sums,
+    and what merging a low-rank delta and taking it out again rounds: a chain of 64."""
+    return same_numbers(dtype) * float(np.abs(logits).max(initial=0.0))
+
+
+def norm(size: float, dtype: str) -> float:
+    """How far two norms of one set of gradients may be apart: sums of squares in the gradients' own dtype, by pieces of a
+    few thousand whose rounding grows with the square root of their number; 64 roundings."""
+    return same_numbers(dtype) * size
+
+
+def update(before: Array, after: Array, dtype: str) -> Array:
+    """How far the table after one optimizer step may be from its formula: eight roundings of what stands in the table, and
+    a chain of 64 of what the step adds (the clipped gradient, the moments, the decay)."""
+    step = np.abs(after - before)
+    bound: Array = 8 * unit(dtype) * np.maximum(np.abs(before), np.abs(after)) + same_numbers(dtype) * step + TINY
+    return bound
+
+
+def uniform_guess(tokens: int) -> float:
+    """How far the first loss may be from ln V: half a nat, or a tenth of ln V (contract, section 1)."""
+    return max(0.5, 0.1 * float(np.log(tokens)))
 
 
 # --- fractions: which word fits ------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import alone_later as later
 import torch
 import torch.nn.functional as F
 from tiecheck.conformance.protocol import Built
@@ -259,6 +260,18 @@ _PAIRS = [
     _pair(Leaking, "gradient.unread-rows", tied=False),
     _pair(Flickering, "gradient.every-call"),
     _pair(Fused, "gradient.own-loss"),
+    _pair(later.Renormed, "training.step"),
+    _pair(later.Pruned, "training.sgd"),
+    _pair(later.PrunedAdam, "training.adamw"),
+    _pair(later.CopiedByHand, "persistence.deepcopy"),
+    _pair(later.PickledByHand, "persistence.pickle"),
+    _pair(later.CastByHand, "persistence.cast"),
+    _pair(later.MovedByHand, "persistence.move"),
+    _pair(later.MergedOnEval, "persistence.train-mode"),
+    _pair(later.ThawedByHand, "persistence.freeze"),
+    _pair(later.LoadedByHand, "persistence.load"),
+    _pair(later.SavedByHand, "persistence.save"),
+    _pair(later.Loud, "initialization.loss"),
 ]
 
 ALONE: tuple[Alone, ...] = (

@@ -16,6 +16,30 @@ _SMALL = 1 << 23
 _CONTAINERS = (dict, list, set)
 
 
+class Surroundings:
+    """What a model may change outside itself: default dtype, threads, grad mode, random generators. Put back on exit."""
+
+    def __enter__(self) -> Surroundings:
+        self._globals = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled())
+        self._random = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+        self._cuda = (
+            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        torch.set_default_dtype(self._globals[0])
+        torch.set_num_threads(self._globals[1])
+        torch.set_grad_enabled(self._globals[2])
+        random.setstate(self._random[0])
+        np.random.set_state(self._random[1])
+        torch.set_rng_state(self._random[2])
+        if self._cuda is not None:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
 class Snapshot:
     """The state of a module, taken on entry and restored on exit, also after an exception or Ctrl-C.
 
@@ -39,11 +63,6 @@ class Snapshot:
         for tensor in self._tensors:
             if tensor.is_leaf and tensor.grad is not None:
                 tensor.grad = None
-        self._globals = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled())
-        self._random = (random.getstate(), np.random.get_state(), torch.get_rng_state())
-        self._cuda = (
-            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-        )
         return self
 
     def save(self, tensor: Tensor) -> None:
@@ -62,9 +81,6 @@ class Snapshot:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        torch.set_default_dtype(self._globals[0])
-        torch.set_num_threads(self._globals[1])
-        torch.set_grad_enabled(self._globals[2])
         for module, attributes, contents in self._modules:
             for name in set(module.__dict__) - set(attributes):
                 del module.__dict__[name]
@@ -81,11 +97,6 @@ class Snapshot:
             for data, values in self._values.values():
                 if not _same_bits(data, values):
                     data.copy_(values)
-        random.setstate(self._random[0])
-        np.random.set_state(self._random[1])
-        torch.set_rng_state(self._random[2])
-        if self._cuda is not None:
-            torch.cuda.set_rng_state_all(self._cuda)
 
 
 def _contents(module: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,12 +16,13 @@ import numpy as np
 import torch
 from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NoBackward, NotJudged
-from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Use
+from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Step, Use
+from tiecheck.conformance.operations import Operation
 from torch import Tensor, nn
 
 from . import graph, holdings
 from .calls import call, find_logits, find_loss, positions, target_keyword
-from .restore import Snapshot, named_tensors
+from .restore import Snapshot, Surroundings, named_tensors
 from .seen import Group, Head, Reader, dtype_name, find_head, group_lookups, rounded, to_numpy
 from .trace import Inject, Lookup, Product, Trace, Watch, key_of
 
@@ -38,6 +41,7 @@ class TorchSubject:
         optimizer: an optimizer whose groups are to be counted too.
         twin: trainable scalars of the same architecture with the tie flag turned, where that can be built.
         dtype, device: judge it after a move there.
+        ours: the module was built or copied for this run alone: nothing is put back, what is moved stays moved.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class TorchSubject:
         dtype: str | None = None,
         notes: tuple[str, ...] = (),
         package: str = "torch",
+        ours: bool = False,
     ) -> None:
         self.module, self.declared, self.name, self.seed = module, declared, name, seed
         self.notes, self.packages = notes, ("torch", package) if package != "torch" else ("torch",)
@@ -61,6 +66,7 @@ class TorchSubject:
         self.missing: dict[str, str] = {}
         self._caller, self._optimizer, self._twin = caller, optimizer, twin
         self._device, self._dtype = device, dtype
+        self._ours, self._moved_off, self._neutral = ours, False, list[tuple[Tensor, Tensor]]()
         self._table: Tensor | None = None
         self._head: Tensor | None = None
         self._products: list[int] = []
@@ -73,7 +79,8 @@ class TorchSubject:
         self._stack = contextlib.ExitStack()
         try:
             self._materialize()
-            self._snapshot = self._stack.enter_context(Snapshot(self.module))
+            self._stack.enter_context(Surroundings())
+            self._snapshot = None if self._ours else self._stack.enter_context(Snapshot(self.module))
             self._stack.enter_context(torch.enable_grad())
             if self._device is not None or self._dtype is not None:
                 self._move()
@@ -81,7 +88,9 @@ class TorchSubject:
             self._place = next((t.device for _, t in self._named), torch.device("cpu"))
             if self._place.type == "meta":
                 raise NotJudged("the model is on the meta device: its tensors hold no values, so nothing can be run")
-            self._move_off_neutral()
+            if not self._moved_off:
+                self._move_off_neutral()
+                self._moved_off = self._ours
             self._buffers = [(b, b.detach().clone()) for b in self.module.buffers() if b.numel() <= 1 << 16]
         except BaseException:
             self._stack.close()
@@ -115,7 +124,6 @@ class TorchSubject:
 
     def _move_off_neutral(self) -> None:
         """What is neutral at initialization (a bias of 0, a scale of 1) would be invisible: give it a random value."""
-        generator = torch.Generator().manual_seed(self.seed + 1)
         seen: set[int] = set()
         named = {self.declared.output_bias, self.declared.output_scale}  # it may be a buffer
         for name, tensor in self._named:
@@ -125,12 +133,20 @@ class TorchSubject:
             seen.add(id(tensor))
             if not _is_constant(tensor):
                 continue
-            self._snapshot.save_storage(tensor)
+            self._save(tensor)
+            # By name, so that a copy of the model that holds more or fewer tensors is moved to the same place.
+            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + self.seed + 1)
             noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
             value = float(tensor.detach().reshape(-1)[0])
             new = value * (0.8 + 0.4 * noise) if value else 0.12 * noise - 0.06 + 0.02 * (noise - 0.5).sign()
+            self._neutral.append((tensor, tensor.detach().clone()))
             with torch.no_grad():
                 tensor.copy_(new.to(tensor.dtype))
+
+    def _save(self, tensor: Tensor) -> None:
+        """Keep what is about to be written, where the module is to come back as it was."""
+        if self._snapshot is not None:
+            self._snapshot.save_storage(tensor)
 
     # --- calls ---------------------------------------------------------------------------------------------------
 
@@ -184,7 +200,7 @@ class TorchSubject:
         torch.manual_seed(self.seed)
         np.random.seed(self.seed % 2**32)
         random.seed(self.seed)
-        watch = Watch(self.module, self._named, ids, self._snapshot.save_storage, inject)
+        watch = Watch(self.module, self._named, ids, self._save, inject)
         self.forward_passes += 1
         with _eager(), watch:
             logits = find_logits(self._caller(self.module, ids))
@@ -649,10 +665,58 @@ class TorchSubject:
                     leaf.copy_(old)
         return norm**2, (values[0] - values[1]) / (2 * step) if norm else 0.0
 
-    @property
-    def described(self) -> Mapping[str, str]:
-        """What the environment section of a report says of the subject."""
-        return {"device": self.device, "dtype": self.dtype}
+    # --- what comes after: operations and training -------------------------------------------------------------------
+
+    def again(self, module: nn.Module) -> TorchSubject:
+        """The subject of another module of the same kind that belongs to the run: a copy, or one that was built afresh."""
+        place = {"device": self._device, "dtype": self._dtype}
+        return TorchSubject(
+            module, self.declared, name=self.name, seed=self.seed, caller=self._caller, ours=True, **place
+        )
+
+    def after(self, module: nn.Module) -> TorchSubject:
+        """The subject of what an operation returned: where it is, in the dtype and with the values that it has."""
+        subject = TorchSubject(module, self.declared, name=self.name, seed=self.seed, caller=self._caller, ours=True)
+        subject._moved_off = True
+        return subject
+
+    def copied(self) -> TorchSubject:
+        """The subject of a deepcopy of the module. Raises what copying raises."""
+        return self.again(copy.deepcopy(self.module))
+
+    def shares(self, other: TorchSubject) -> bool:
+        """Whether two modules hold any memory together."""
+        mine = {key_of(t) for _, t in named_tensors(self.module)}
+        return any(key_of(t) in mine for _, t in named_tensors(other.module))
+
+    def size(self) -> int:
+        """Scalars that the module holds."""
+        return sum(t.numel() for t in {id(t): t for _, t in named_tensors(self.module)}.values())
+
+    def initial(self, ids: Array) -> Array:
+        """Logits (N, C) with what is neutral at initialization put back for the moment."""
+        kept = [(tensor, tensor.detach().clone()) for tensor, _ in self._neutral]
+        with torch.no_grad():
+            for tensor, value in self._neutral:
+                tensor.copy_(value)
+        try:
+            return self.logits(ids)
+        finally:
+            with torch.no_grad():
+                for tensor, value in kept:
+                    tensor.copy_(value)
+
+    def steps(self, probe: Probe, kind: str, count: int) -> Step:
+        """Train the module, which must be the run's own, for ``count`` steps; see `training.steps`."""
+        from .training import steps
+
+        return steps(self, probe, kind, count)
+
+    def operations(self) -> tuple[Operation, ...]:
+        """What users do to a torch module; see `operations`."""
+        from .operations import OPERATIONS
+
+        return OPERATIONS
 
 
 def _same_probe(one: Probe, other: Probe) -> bool:

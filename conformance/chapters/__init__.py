@@ -1,5 +1,15 @@
 """The chapters of the specification, in the order in which they are read. Importing one registers its requirements."""
 
-from . import count, gradient, lookup, projection, storage, subject
+from . import count, gradient, initialization, lookup, persistence, projection, storage, subject, training
 
-__all__ = ["count", "gradient", "lookup", "projection", "storage", "subject"]
+__all__ = [
+    "count",
+    "gradient",
+    "initialization",
+    "lookup",
+    "persistence",
+    "projection",
+    "storage",
+    "subject",
+    "training",
+]

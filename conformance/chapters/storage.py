@@ -361,7 +361,7 @@ def write_through(case: Case) -> Finding:
         asked = True
         column = writing.rows[0]
         before, after = writing.before[:, column], writing.after[:, column]
-        allowed = tolerances.unchanged(writing.before, seen.dtype) * (1 if writing.exact else 256)
+        allowed = tolerances.bystanders(writing.before, seen.dtype, writing.exact)
         moved = bool(np.abs(after - before).max() > allowed)
         if case.declared.tied and not moved:
             others = np.flatnonzero((writing.before != writing.after).any(0))

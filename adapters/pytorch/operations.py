@@ -1,0 +1,175 @@
+"""What users do to a torch module. Each is tried in the ways in which it is written."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tiecheck.conformance.operations import Broken, Operation
+from torch import nn
+
+if TYPE_CHECKING:
+    from .subject import TorchSubject
+
+Fresh = Callable[[], "TorchSubject"]
+Change = Callable[[nn.Module], Any]
+
+
+def _deepcopy(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    return subject.after(copy.deepcopy(subject.module))
+
+
+def _pickle(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    stored = pickle.dumps(subject.module)
+    return subject.after(_reads(lambda: pickle.loads(stored), "what pickle stored cannot be read again"))
+
+
+def _save(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    file = io.BytesIO()
+    torch.save(subject.module, file)
+    file.seek(0)
+    # The file is our own, written the line before: reading the whole object back runs nothing that did not run already.
+    read = _reads(lambda: torch.load(file, weights_only=False), "what torch.save stored cannot be loaded again")
+    return subject.after(read)
+
+
+def _save_state(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    file = io.BytesIO()
+    torch.save(subject.module.state_dict(), file)
+    file.seek(0)
+    other = _standing(fresh)
+    state = _reads(lambda: torch.load(file, weights_only=False), "the state dict that was saved cannot be loaded again")
+    _load_into(other.module, state)
+    return subject.after(other.module)
+
+
+def _load(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    state = subject.module.state_dict()
+    other = _standing(fresh)
+    _load_into(other.module, state)
+    return subject.after(other.module)
+
+
+def _load_itself(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    _load_into(subject.module, subject.module.state_dict())
+    return subject.after(subject.module)
+
+
+def _standing(fresh: Fresh) -> TorchSubject:
+    """A fresh model that is where the run wants it, and off what is neutral."""
+    other = fresh()
+    with other:
+        return other
+
+
+def _load_into(module: nn.Module, state: Any) -> None:
+    _reads(lambda: module.load_state_dict(state), "the model's own load_state_dict refuses its own state_dict")
+
+
+def _reads(read: Callable[[], Any], problem: str) -> Any:
+    try:
+        return read()
+    except Exception as error:
+        text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise Broken(f"{problem}: {text[:200]}") from error
+
+
+def _in_place(change: Change) -> Callable[[TorchSubject, Fresh], TorchSubject]:
+    """An operation that changes the module, and may return it or another."""
+
+    def perform(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+        changed = change(subject.module)
+        return subject.after(changed if isinstance(changed, nn.Module) else subject.module)
+
+    return perform
+
+
+def _flips(module: nn.Module) -> None:
+    for mode in (False, True) * 3:
+        module.train(mode)
+
+
+def _flips_with_calls(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    ids = np.zeros((1, 2), dtype=np.int64)
+    with subject:
+        for train in (False, True, False, True, False):
+            subject.logits(ids, train)
+    return subject.after(subject.module)
+
+
+def _frozen(whole: bool) -> Change:
+    def freeze(module: nn.Module) -> None:
+        flags = {name: p.requires_grad for name, p in module.named_parameters(remove_duplicate=False)}
+        for flag in (False, True):
+            if whole:
+                module.requires_grad_(flag)
+                continue
+            for parameter in module.parameters():
+                parameter.requires_grad = flag
+        for name, parameter in module.named_parameters(remove_duplicate=False):
+            parameter.requires_grad_(flags.get(name, True))
+
+    return freeze
+
+
+def _other_device() -> str:
+    return "" if torch.cuda.is_available() else "there is no other device here"
+
+
+def _there_and_back(module: nn.Module) -> nn.Module:
+    place = next((p.device for p in module.parameters()), torch.device("cpu"))
+    other = torch.device("cpu") if place.type == "cuda" else torch.device("cuda")
+    moved: nn.Module = module.to(other).to(place)
+    return moved
+
+
+def _cast(spelling: str, change: Change, back: bool) -> Operation:
+    return Operation("cast", spelling, _in_place(change), exact=back, halfway=not back)
+
+
+def _own(module: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+_METHODS = {torch.float64: "double", torch.float32: "float", torch.bfloat16: "bfloat16", torch.float16: "half"}
+
+
+def _by_methods(module: nn.Module) -> nn.Module:
+    """To float64 and back by .double() and the method of the model's own dtype."""
+    back = _METHODS[_own(module)]
+    result: nn.Module = getattr(module.double(), back)()
+    return result
+
+
+def _by_to(module: nn.Module) -> nn.Module:
+    own = _own(module)
+    result: nn.Module = module.to(torch.float64).to(own)
+    return result
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("deepcopy", "copy.deepcopy(model)", _deepcopy, large=True),
+    Operation("pickle", "pickle.loads(pickle.dumps(model))", _pickle),
+    _cast("model.double()", lambda m: m.double(), False),
+    _cast("model.double().float()", _by_methods, True),
+    _cast("model.to(torch.float64).to(torch.float32)", _by_to, True),
+    _cast("model.bfloat16()", lambda m: m.bfloat16(), False),
+    _cast("model.to(torch.bfloat16)", lambda m: m.to(torch.bfloat16), False),
+    Operation("move", "model.to(device).to(the old one)", _in_place(_there_and_back), here=_other_device),
+    Operation("move", "model.cpu()", _in_place(lambda m: m.cpu()), weak=True),
+    Operation("train-mode", "model.eval(); model.train()", _in_place(_flips), large=True),
+    Operation("train-mode", "model.eval(); model(ids); model.train(); model(ids)", _flips_with_calls, exact=False),
+    Operation("freeze", "model.requires_grad_(False); model.requires_grad_(True)", _in_place(_frozen(True))),
+    Operation("freeze", "p.requires_grad = False, then True, for p in model.parameters()", _in_place(_frozen(False))),
+    Operation("load", "model.load_state_dict(model.state_dict())", _load_itself, large=True),
+    Operation("load", "fresh.load_state_dict(model.state_dict())", _load, fresh=True),
+    Operation("save", "torch.save(model, file); torch.load(file)", _save),
+    Operation(
+        "save", "torch.save(model.state_dict(), file); fresh.load_state_dict(torch.load(file))", _save_state, fresh=True
+    ),
+)

@@ -1,0 +1,36 @@
+"""Chapter `initialization`: before training, the model knows nothing, and its loss says so."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import tolerances
+from ..algebra import log_sum_exp
+from ..evidence import Case
+from ..requirement import Finding, failed, passed, requirement, skipped
+
+
+@requirement(
+    "initialization.loss",
+    level="SHOULD",
+    statement="At initialization the loss is close to that of a uniform guess over the vocabulary.",
+    formula="|mean over uniform targets of -log softmax(logits) - ln V| <= max(0.5, 0.1 ln V)",
+    source="contract, section 1; Karpathy, A Recipe for Training Neural Networks, 2019: verify loss at init",
+)
+def loss(case: Case) -> Finding:
+    if case.initial is None:
+        return skipped(case.why("initial", "the model was handed in, so that nobody says it is at its initialization"))
+    logits = case.initial[:, np.isfinite(case.initial).all(0)]
+    if logits.shape[1] < 2:
+        return skipped("the logits are not finite")
+    # Over targets drawn uniformly the expected loss is exact: log sum exp less the mean logit.
+    seen = float((log_sum_exp(logits)[:, 0] - logits.mean(1)).mean())
+    uniform = float(np.log(logits.shape[1]))
+    if abs(seen - uniform) <= tolerances.uniform_guess(logits.shape[1]):
+        return passed(f"{seen:.3f} nats, a uniform guess over {logits.shape[1]} tokens has {uniform:.3f}")
+    return failed(
+        "bad-initialization",
+        f"the loss before any training is {seen:.3g} nats, a uniform guess over {logits.shape[1]} tokens has {uniform:.3g}",
+        expected=uniform,
+        seen=seen,
+    )

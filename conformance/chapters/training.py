@@ -1,0 +1,127 @@
+"""Chapter `training`: an optimizer's step sees one table, once, and so do the passes after it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import tolerances
+from ..evidence import Array, Case, Step, Trained
+from ..requirement import Finding, failed, passed, requirement, skipped
+from .persistence import newly_failing
+
+NAMES = {"sgd": "SGD with momentum", "adamw": "AdamW"}
+
+
+def _not_trained(case: Case) -> Finding:
+    if case.declared.frozen:
+        return skipped("the table is declared frozen")
+    otherwise = "not asked in this profile, or the time was up"
+    return skipped(case.missing.get("afterwards", case.missing.get("backward", otherwise)))
+
+
+def updated(step: Step) -> Array:
+    """The table after one step of the optimizer, by its formula, on the rows that are kept (rows, D).
+
+    The gradient was clipped to the norm ``limit`` before, decay acts once. SGD: E - r (g + d E), whatever the momentum.
+    AdamW: (1 - r d) E - r g / (|g| + eps), since the first step's moments are the gradient's own.
+    """
+    assert step.before is not None and step.gradient is not None
+    g = step.gradient * min(1.0, step.limit / (step.distinct + 1e-6))
+    if step.kind == "sgd":
+        return np.asarray(step.before - step.rate * (g + step.decay * step.before))
+    return np.asarray(step.before * (1 - step.rate * step.decay) - step.rate * g / (np.abs(g) + step.epsilon))
+
+
+@requirement(
+    "training.step",
+    statement="One optimizer step moves the table once, by its formula, and both sides hold the result; decay and clipping see it once.",
+    formula="SGD: E' = E - r (c g + d E); AdamW: E' = (1 - r d) E - r c g / (|c g| + eps); c = limit / norm",
+    source="Loshchilov and Hutter 2019, algorithm 2; torch.nn.utils.clip_grad_norm_",
+)
+def step(case: Case) -> Finding:
+    asked = 0
+    for trained in case.trained:
+        finding = _stepped(trained, case.declared.tied)
+        if finding is not None and finding.verdict == "fail":
+            return finding
+        asked += finding is not None
+    if asked:
+        return passed(f"one step of {asked} optimizers is what their formulas say, on both sides")
+    refused = [t.step.refused for t in case.trained if t.step.refused]
+    if refused:
+        return skipped(refused[0])
+    return (
+        skipped("the table is computed: its parameters are stepped, not its rows")
+        if case.trained
+        else _not_trained(case)
+    )
+
+
+def _stepped(trained: Trained, tied: bool) -> Finding | None:
+    made = trained.step
+    if made.after is None or made.before is None or made.gradient is None:
+        return None
+    name = NAMES[made.kind]
+    if abs(made.norm - made.distinct) > tolerances.norm(made.distinct, made.dtype):
+        return failed(
+            "listed-twice" if made.norm > made.distinct else "not-listed",
+            f"clipping measured a gradient norm of {made.norm:.6g} over parameters(), distinct parameters have {made.distinct:.6g}",
+            expected=made.distinct,
+            seen=made.norm,
+        )
+    expected = updated(made)
+    bound = tolerances.update(made.before, expected, made.dtype)
+    for side, values in (("lookup", made.after), ("projection", made.head if tied else None)):
+        if values is None:
+            continue
+        gap = np.abs(values - expected)
+        if (gap > bound).any():
+            row, column = np.unravel_index(int((gap / bound).argmax()), gap.shape)
+            return failed(
+                "lost-on-step",
+                f"after one step of {name} the {side}'s row {int(made.rows[row])} is not what the formula gives",
+                row=int(made.rows[row]),
+                column=int(column),
+                expected=float(expected[row, column]),
+                seen=float(values[row, column]),
+                optimizer=name,
+            )
+    return passed("as the formula says")
+
+
+def _after(case: Case, kind: str) -> Finding:
+    for trained in case.trained:
+        if trained.kind != kind:
+            continue
+        if trained.broken:
+            return failed("lost-on-step", trained.broken)
+        if trained.case is None:
+            return skipped(trained.step.refused or "no step was made")
+        lost = next(newly_failing([case], trained.case), None)
+        if lost is not None:
+            id, finding = lost
+            cause = "forced-tie" if finding.cause == "forced-tie" else "lost-on-step"
+            facts = {**(finding.counterexample or {}), "fails": id, "then": finding.cause, "optimizer": NAMES[kind]}
+            return failed(cause, f"after a few steps of {NAMES[kind]} {id} fails: {finding.message}", **facts)
+        return passed(f"after a few steps of {NAMES[kind]} all that held holds")
+    return _not_trained(case)
+
+
+@requirement(
+    "training.sgd",
+    statement="After several steps of SGD with momentum it is still one table.",
+    formula="every MUST of storage, count, lookup, projection and gradient holds after 3 steps of SGD with momentum",
+    source="a velocity per parameter object: two objects over one memory are moved twice (contract, section 2)",
+)
+def sgd(case: Case) -> Finding:
+    return _after(case, "sgd")
+
+
+@requirement(
+    "training.adamw",
+    statement="After several steps of AdamW it is still one table.",
+    formula="every MUST of storage, count, lookup, projection and gradient holds after 3 steps of AdamW",
+    source="moments per parameter object and a step of its sign's size (Loshchilov and Hutter 2019)",
+)
+def adamw(case: Case) -> Finding:
+    return _after(case, "adamw")
