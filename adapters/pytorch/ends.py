@@ -1,0 +1,511 @@
+"""The two ends of a module, as places in it: found by one watched pass, and compared by identity ever after.
+
+What is found is kept as paths from the root and weak references, so that nothing keeps a model or a table alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from operator import is_
+from typing import Any
+
+import numpy as np
+import torch
+from tiecheck.conformance.errors import NotJudged, TieLost
+from tiecheck.conformance.evidence import Array
+from tiecheck.conformance.premise import SHAPES, sentence
+from torch import Tensor, nn
+
+from .calls import call, find_logits, positions
+from .places import Place, places, split, unwrapped
+from .restore import Snapshot, named_tensors
+from .seen import Group, Head, choose, find_head, group_lookups, same_values
+from .trace import Lookup, Product, Trace, Watch, eager, key_of
+
+Caller = Callable[..., Any]
+Held = list[tuple[Place, Tensor]]
+_DRIFT = "an optimizer keeps its state by parameter, so that they drift apart"
+
+
+@dataclass(frozen=True)
+class TorchEnds:
+    """Both ends of a tied module. See `tiecheck.conformance.protocol.Ends`.
+
+    Attributes:
+        held: every place that holds the table or a part of what it is made of, with what it held.
+        views: two tensors that are to lie over one memory, for each tensor that is no other name of the table.
+        tables: the parameters of which each optimizer must hold one.
+        lookups, head: the parameters that the reading modules hold themselves; empty where they read them elsewhere.
+        ids: with which the pass was made, to make it again.
+    """
+
+    held: tuple[tuple[Place, weakref.ref[Tensor]], ...]
+    views: tuple[tuple[weakref.ref[Tensor], weakref.ref[Tensor]], ...]
+    tables: tuple[weakref.ref[Tensor], ...]
+    lookups: tuple[Place, ...]
+    head: tuple[Place, ...]
+    ids: Array | None
+
+    def unchanged(self, model: nn.Module) -> bool:
+        """Whether every place holds the very tensor that it held when the ends were found."""
+        for place, known in self.held:
+            tensor = known()
+            if tensor is None or place.read(model) is not tensor:
+                return False
+        for one, other in self.views:
+            a, b = one(), other()
+            if a is None or b is None or key_of(a) != key_of(b):
+                return False
+        return True
+
+    def listed(self, model: nn.Module, optimizer: Any) -> None:
+        """Raises TieLost unless the optimizer (or several, in a list) holds the table's parameter exactly once."""
+        groups = groups_of(optimizer)
+        for reference in self.tables:
+            table = reference()
+            count = 0
+            for group in groups:
+                count += sum(map(is_, group["params"], repeat(table)))
+            if count == 1 or (count == 0 and table is not None and not table.requires_grad):
+                continue
+            raise TieLost(_listing(model, table, groups, count))
+
+
+def groups_of(optimizer: Any) -> list[dict[str, Any]]:
+    """The parameter groups of an optimizer, or of several. Raises NotJudged for what has none."""
+    if isinstance(optimizer, list | tuple):
+        return [group for one in optimizer for group in groups_of(one)]
+    groups = getattr(optimizer, "param_groups", None)
+    if not isinstance(groups, list):
+        raise NotJudged(f"a {type(optimizer).__name__} has no param_groups, so that it cannot be asked what it trains")
+    return groups
+
+
+def _listing(model: nn.Module, table: Tensor | None, groups: list[dict[str, Any]], count: int) -> str:
+    """What is wrong with how the optimizer's groups list the table, and what mends it."""
+    name = " = ".join(str(place) for place, tensor in places(model) if tensor is table)
+    if count > 1:
+        where = [str(i) for i, group in enumerate(groups) if any(p is table for p in group["params"])]
+        groups_said = f"group {where[0]}" if len(where) == 1 else f"groups {' and '.join(where)}"
+        return (
+            f"the optimizer lists {name} {count} times, in {groups_said}: each step would decay and move it {count} times; "
+            "make the groups from model.named_parameters(), which gives a tied parameter once"
+        )
+    own = {id(tensor) for _, tensor in places(model)}
+    orphans = [
+        (i, p)
+        for i, group in enumerate(groups)
+        for p in group["params"]
+        if table is not None and p.shape == table.shape and id(p) not in own
+    ]
+    if orphans:
+        return (
+            f"the optimizer does not hold {name}; in group {orphans[0][0]} it holds a parameter of the same shape that is "
+            "none of the model's: it was built before the tie (or before the model was moved or loaded) and trains an "
+            "orphan; build it afterwards, from model.parameters()"
+        )
+    return f"the optimizer does not hold {name}, which therefore never trains; hand it model.parameters()"
+
+
+# finding the ends
+
+
+def find(model: nn.Module, ids: Any = None, before: TorchEnds | None = None, caller: Caller = call) -> TorchEnds:
+    """Both ends of ``model``: by identity where it was known who reads them, else by one watched pass.
+
+    The framework's accessors (``get_input_embeddings``, ``get_output_embeddings``) speak only where no pass can show
+    the ends, because they may name what forward does not use.
+
+    Args:
+        model: any module; the wrappers of torch are looked through.
+        ids: (B, T), for a model that does not take the ids that are drawn otherwise.
+        before: what was found the last time, and has changed since.
+        caller: how to call it.
+
+    Raises:
+        TieLost: the two ends are not one registered parameter.
+        NotJudged: they cannot be found.
+    """
+    given = _as_ids(ids) if ids is not None else before.ids if before is not None else None
+    if before is not None and before.lookups and before.head and before.lookups != before.head:
+        known = _by_identity(model, before)
+        if known is not None:
+            return known
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        raise NotJudged("the model has parameters without a shape yet; run it once, then ask")
+    try:
+        return _observed(model, given, caller)
+    except NotJudged as unseen:
+        named = _accessors(model)
+        if named is None:
+            raise
+        try:
+            return _identified(model, *named, given)
+        except NotJudged:
+            raise unseen from None
+
+
+def _as_ids(ids: Any) -> Array:
+    array = np.asarray(ids.detach().cpu() if isinstance(ids, Tensor) else ids)
+    if array.ndim != 2 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
+        raise NotJudged(f"ids are whole numbers of shape (B, T), not {array.dtype} of shape {array.shape}")
+    return array.astype(np.int64)
+
+
+def _by_identity(model: nn.Module, before: TorchEnds) -> TorchEnds | None:
+    """The verdict where the modules at both ends hold what they read themselves; None where that does not decide."""
+    lookups = [place.read(model) for place in before.lookups]
+    heads = [place.read(model) for place in before.head]
+    if not all(isinstance(t, nn.Parameter) for t in (*lookups, *heads)):
+        return None
+    if all(t is heads[0] for t in (*lookups, *heads)) or not any(t is h for t in lookups for h in heads):
+        return _identified(model, before.lookups, before.head, before.ids)
+    return None
+
+
+def _accessors(model: nn.Module) -> tuple[tuple[Place, ...], tuple[Place, ...]] | None:
+    """What the framework's own accessors name as the two ends, if they name both."""
+    inner, prefix = unwrapped(model)
+    out = []
+    for name in ("get_input_embeddings", "get_output_embeddings"):
+        module = None
+        with contextlib.suppress(Exception):
+            module = getattr(inner, name)()
+        weight = getattr(module, "weight", None)
+        if not isinstance(weight, Tensor):
+            return None
+        path = next((n for n, m in inner.named_modules() if m is module), None)
+        if path is None:
+            return None
+        out.append((Place((*prefix, *split(path)), "_parameters", "weight"),))
+    return out[0], out[1]
+
+
+def _identified(model: nn.Module, lookups: tuple[Place, ...], heads: tuple[Place, ...], ids: Array | None) -> TorchEnds:
+    """The ends from the places that are read. Raises TieLost where these hold two tensors, NotJudged where none."""
+    one, other = lookups[0].read(model), heads[0].read(model)
+    if one is None or other is None:
+        raise NotJudged(f"{lookups[0] if one is None else heads[0]} is computed, so that identity says nothing of it")
+    held = list(places(model))
+    if one is not other:
+        shared = _plain(one) and _plain(other) and key_of(one) == key_of(other)
+        raise TieLost(_two_parameters(held, [one, other]) if shared else _two_tables(lookups[0], heads[0], one, other))
+    table, aliases = _owner(held, key_of(one), one, str(lookups[0])) if _plain(one) else (one, [])
+    kept = [(place, tensor) for place, tensor in held if tensor is one]
+    return _ends(kept, [(one, t) for t in aliases], [] if table is None else [table], lookups, heads, ids)
+
+
+def _ends(
+    held: Held,
+    views: list[tuple[Tensor, Tensor]],
+    tables: list[Tensor],
+    lookups: tuple[Place, ...],
+    heads: tuple[Place, ...],
+    ids: Array | None,
+) -> TorchEnds:
+    return TorchEnds(
+        tuple((place, weakref.ref(tensor)) for place, tensor in held),
+        tuple((weakref.ref(a), weakref.ref(b)) for a, b in views),
+        tuple(weakref.ref(table) for table in tables),
+        lookups,
+        heads,
+        ids,
+    )
+
+
+# one watched pass
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one watched pass showed; ``prefix`` leads from the root to the module that was called."""
+
+    watch: Watch
+    prefix: tuple[str, ...]
+    logits: Tensor
+    group: Group
+    head: Head | None
+
+
+@dataclass(frozen=True)
+class End:
+    """One use of the table.
+
+    Attributes:
+        leaves: the memories that its array is made of, scales and biases aside.
+        array: the array (V, D) that it read.
+        view: whether that is a view of the one leaf.
+        places: the parameters that the reading modules hold themselves, where that is all that they read.
+        where: file and line.
+    """
+
+    leaves: frozenset[int]
+    array: Tensor
+    view: bool
+    places: tuple[Place, ...]
+    where: str
+
+
+def _observed(model: nn.Module, ids: Array | None, caller: Caller) -> TorchEnds:
+    inner, prefix = unwrapped(model)
+    with Snapshot(inner) as snapshot, torch.enable_grad(), eager():
+        held = list(places(model))  # before the pass: what it leaves behind is taken away again
+        seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
+        lookup = _end(seen, held, seen.group.lookups, seen.group.first.array, seen.group.first.trace)
+        if seen.head is None:
+            _follow(inner, seen, lookup, used, snapshot, caller)
+            head = dataclasses.replace(lookup, places=(), where="")
+        else:
+            reads = [seen.watch.products[i] for i in seen.head.indices]
+            head = _end(seen, held, reads, seen.head.array, seen.head.trace)
+        return _compared(model, seen, held, lookup, head, ids)
+
+
+def _first_that_runs(
+    inner: nn.Module, prefix: tuple[str, ...], ids: Array | None, snapshot: Snapshot, caller: Caller
+) -> tuple[Seen, Tensor]:
+    """A watched pass with the ids given, or else with the first that the model takes."""
+    named = [(name, tensor) for name, tensor in named_tensors(inner) if tensor.layout == torch.strided]
+    device = next((t.device for _, t in named), torch.device("cpu"))
+    problem = ""
+    for drawn in _drawn() if ids is None else [ids]:
+        tensor = torch.tensor(drawn, device=device)
+        try:
+            return _watched(inner, prefix, tensor, named, snapshot, caller), tensor
+        except NotJudged:
+            raise
+        except Exception as error:
+            problem = problem or sentence(error)
+    raise NotJudged(f"the model does not run on the ids: {problem}; hand in ids= that it takes")
+
+
+def _drawn() -> Iterator[Array]:
+    """Ids that are surely legal, in falling shapes; never in the order of the positions."""
+    for batch, length in SHAPES:
+        ids = np.resize([1, 0, 0, 1, 1], (batch, length)).astype(np.int64)
+        yield from (ids, np.zeros_like(ids))
+
+
+def _watched(
+    inner: nn.Module,
+    prefix: tuple[str, ...],
+    ids: Tensor,
+    named: list[tuple[str, Tensor]],
+    snapshot: Snapshot,
+    caller: Caller,
+) -> Seen:
+    watch = Watch(inner, named, ids, snapshot.save_storage)
+    with watch:
+        logits = _logits(inner, ids, caller)
+    columns = positions(logits, *ids.shape).shape[-1]
+    numbers = np.zeros(ids.shape, np.int64) if ids.is_meta else ids.cpu().numpy()
+    group = choose([g for g in group_lookups(watch, numbers) if g.score > 0], watch, logits, columns, inner)
+    if group is None:
+        raise NotJudged("no lookup of the watched pass read rows of an array by the token ids")
+    rows, width = group.first.array.shape
+    head = find_head(watch, logits, columns, group.first.array)
+    if columns == width != rows:
+        raise NotJudged(f"the model returns {width} numbers a position, hidden states and not logits of {rows} tokens")
+    return Seen(watch, prefix, logits, group, head)
+
+
+def _logits(inner: nn.Module, ids: Tensor, caller: Caller) -> Tensor:
+    """The logits of one pass, with the generators at one state, so that two passes differ by what was written alone."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    return find_logits(caller(inner, ids))
+
+
+def _end(seen: Seen, held: Held, reads: Sequence[Lookup | Product], array: Tensor, trace: Trace) -> End:
+    key = key_of(array)
+    view = key in seen.watch.leaf
+    # What has as many numbers as there are rows or columns is a scale or a bias, and no part of the table.
+    leaves = [k for k in trace.leaves if seen.watch.leaf[k].numel() > max(array.shape)]
+    own: list[Place] = []
+    for reader in dict.fromkeys(read.reader for read in reads):
+        path = (*seen.prefix, *split(reader))
+        here = [(p, t) for p, t in held if p.path == path and key_of(t) == key]
+        if len(here) != 1 or not here[0][0].is_parameter or here[0][1].numel() != array.numel():
+            own = []
+            break
+        own.append(here[0][0])
+    where = next((read.where for read in reads), "")
+    return End(frozenset([key]) if view else frozenset(leaves or trace.leaves), array, view, tuple(own), where)
+
+
+def _follow(inner: nn.Module, seen: Seen, lookup: End, ids: Tensor, snapshot: Snapshot, caller: Caller) -> None:
+    """Where no product shows the projection: whether the logit of a token follows a write to its row of the table.
+
+    Raises TieLost where it does not, NotJudged where no row can be written.
+    """
+    array = lookup.array.detach()
+    read = {int(row) for k in seen.group.lookups for row in k.rows.reshape(-1)} if not array.is_meta else set()
+    columns = seen.logits.shape[-1]
+    row = next((r for r in range(min(columns, array.shape[0])) if r not in read), None)
+    if not lookup.view or array.is_meta or not _plain(lookup.array) or row is None:
+        raise NotJudged("the projection was not seen as a product of an array, and no row can be written to find it")
+    snapshot.save_storage(lookup.array)
+    with torch.no_grad():
+        old = array[row].clone()
+        try:
+            before = _logits(inner, ids, caller)[..., row]
+            array[row] = torch.randn_like(old) + old
+            after = _logits(inner, ids, caller)[..., row]
+        finally:
+            array[row] = old
+    if torch.equal(before, after):
+        name = _named(seen, [], lookup.leaves)
+        raise TieLost(
+            f"the tie is lost: the logit of token {row} does not follow a write to its row of {name}, which the lookup "
+            f"reads, so that the projection reads something else"
+        )
+
+
+# what the pass showed
+
+
+def _compared(model: nn.Module, seen: Seen, held: Held, lookup: End, head: End, ids: Array | None) -> TorchEnds:
+    """The ends of a tied module. Raises TieLost where they are not one."""
+    if lookup.leaves != head.leaves:
+        raise TieLost(_apart(seen, held, lookup, head))
+    problem = _windows(seen, held, lookup, head)
+    if problem:
+        raise TieLost(problem)
+    kept: Held = []
+    views: list[tuple[Tensor, Tensor]] = []
+    tables: list[Tensor] = []
+    exact = bool(lookup.places and head.places)
+    for key in lookup.leaves:
+        leaf = seen.watch.leaf[key]
+        window = lookup.array if lookup.view else leaf
+        table, aliases = _owner(held, key, window, _named(seen, held, [key]))
+        over = [(p, t) for p, t in held if key_of(t) == key]
+        kept += [(p, t) for p, t in over if table is None or t is table or not exact]
+        if table is not None:
+            tables.append(table)
+            views += [] if exact else [(table, alias) for alias in aliases]
+    return _ends(kept, views, tables, lookup.places, head.places, ids)
+
+
+def _owner(held: Held, key: int, window: Tensor, name: str) -> tuple[Tensor | None, list[Tensor]]:
+    """The one parameter over a memory, and the other tensors that lie over it.
+
+    The parameter is None for a table that is frozen and held elsewhere. Raises TieLost where two parameters share it, or
+    where what is read is trained and no module registers it.
+    """
+    over = [(p, t) for p, t in held if key_of(t) == key and _overlap(t, window)]
+    parameters = list({id(t): t for p, t in over if p.is_parameter}.values())
+    if len(parameters) > 1:
+        raise TieLost(_two_parameters(held, parameters))
+    aliases = list({id(t): t for _, t in over if not any(t is p for p in parameters)}.values())
+    if parameters:
+        return parameters[0], aliases
+    twin = next((p for p, t in held if p.is_parameter and t.shape == window.shape and t.requires_grad), None)
+    if window.requires_grad or any(t.requires_grad for t in aliases):
+        raise TieLost(
+            f"both ends read {name}, which is trained, but no module registers it as a parameter: model.parameters() does "
+            "not list it, so that it is neither trained nor saved; assign it as a parameter of a module"
+        )
+    if twin is not None:
+        raise TieLost(f"both ends read {name}, which is no parameter, while {twin} of the same shape trains unused")
+    return None, aliases
+
+
+def _windows(seen: Seen, held: Held, lookup: End, head: End) -> str:
+    """What is wrong where both ends are made of the same memory, but not of the same part of it."""
+    a, b = lookup.array, head.array
+    name = _named(seen, held, lookup.leaves)
+    if lookup.view and head.view:
+        transposed = a.shape == b.shape and a.stride() == tuple(reversed(b.stride()))
+        same = a.stride() == b.stride() or 1 in (a.shape[0], b.shape[0])
+        if a.storage_offset() == b.storage_offset() and a.shape[1] == b.shape[1] and (same or transposed):
+            return ""
+        return f"the tie is lost: both ends read the memory of {name}, but not the same part of it{_at(head)}"
+    size = sum(seen.watch.leaf[key].numel() for key in lookup.leaves)
+    if size <= 2 * a.numel() or a.is_meta or a.shape[1] != b.shape[1]:
+        return ""
+    # One long parameter that other weights are cut from too: then only the values tell which part was taken.
+    rows = min(a.shape[0], b.shape[0])
+    dtype = a.dtype if torch.finfo(a.dtype).bits <= torch.finfo(b.dtype).bits else b.dtype
+    if same_values(a[:rows].to(dtype), b[:rows].to(dtype)):
+        return ""
+    return f"the tie is lost: both ends are made of {name}, but not of the same part of it{_at(head)}"
+
+
+def _apart(seen: Seen, held: Held, lookup: End, head: End) -> str:
+    """Two ends that are not made of the same memory, in words."""
+    reads, projects = _named(seen, held, lookup.leaves), _named(seen, held, head.leaves)
+    if lookup.view and head.view:
+        (one,), (other,) = lookup.leaves, head.leaves
+        first, second = (_best(held, key, end) for key, end in ((one, lookup), (other, head)))
+        if first is not None and second is not None and first[0].is_parameter and second[0].is_parameter:
+            return _two_tables(first[0], second[0], first[1], second[1], _at(head))
+        kind = "a copy that was made before" if second is None or not second[0].is_parameter else "another table"
+        return (
+            f"the tie is lost: the lookup reads {reads}, the projection reads {projects}{_at(head)}, {kind}; "
+            "read the lookup's parameter itself there, in every pass"
+        )
+    common = lookup.leaves & head.leaves
+    if common:
+        end, use = (head, "projection") if head.leaves - common else (lookup, "lookup")
+        return (
+            f"the tie is lost: both ends read {_named(seen, held, common)}, but the {use} alone is made with "
+            f"{_named(seen, held, end.leaves - common)} too{_at(end)}; change the table for both ends"
+        )
+    return f"the tie is lost: the lookup reads {reads}, the projection reads {projects}{_at(head)}: nothing in common"
+
+
+def _two_tables(first: Place, second: Place, one: Tensor, other: Tensor, at: str = "") -> str:
+    mend = (
+        f"; {second.code} = {first.code} ties them, before the optimizer is built" if one.shape == other.shape else ""
+    )
+    return f"the tie is lost: the lookup reads {first}, the projection reads {second}{at}: two tables{mend}"
+
+
+def _two_parameters(held: Held, parameters: list[Tensor]) -> str:
+    first, second = (next(p for p, t in held if t is tensor) for tensor in parameters[:2])
+    same = parameters[0].shape == parameters[1].shape and "parametrizations" not in second.path
+    mend = f"; {second.code} = {first.code} makes them one" if same else ""
+    return f"the tie is lost: {first} and {second} are two parameters over one memory, and {_DRIFT}{mend}"
+
+
+def _best(held: Held, key: int, end: End) -> tuple[Place, Tensor] | None:
+    """The name under which an end's memory is best known: the one it was read by, else a parameter's."""
+    over = [(p, t) for p, t in held if key_of(t) == key]
+    return min(over, key=lambda item: (item[0] not in end.places, not item[0].is_parameter), default=None)
+
+
+def _named(seen: Seen, held: Held, keys: Iterable[int]) -> str:
+    """The memories by the names that the model has for them."""
+    said = []
+    for key in keys:
+        names = [str(p) for p, t in held if key_of(t) == key]
+        said.append(" = ".join(names[:3]) or seen.watch.names[key])
+    return " and ".join(sorted(said))
+
+
+def _at(end: End) -> str:
+    return f" ({end.where})" if end.where else ""
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether the tensor's own storage is its memory; a distributed or quantized tensor's is not."""
+    return type(tensor) in (Tensor, nn.Parameter)
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    first, last = _span(one)
+    start, end = _span(other)
+    return first <= end and start <= last
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    start = int(tensor.storage_offset())
+    return start, start + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
