@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import random
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -132,6 +134,7 @@ def find(model: nn.Module, ids: Any = None, before: TorchEnds | None = None, cal
         TieLost: the two ends are not one registered parameter.
         NotJudged: they cannot be found.
     """
+    _reshard(model)
     given = _as_ids(ids) if ids is not None else before.ids if before is not None else None
     if before is not None and before.lookups and before.head and before.lookups != before.head:
         known = _by_identity(model, before)
@@ -140,6 +143,8 @@ def find(model: nn.Module, ids: Any = None, before: TorchEnds | None = None, cal
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         raise NotJudged("the model has parameters without a shape yet; run it once, then ask")
     try:
+        if _flattened(model):
+            raise NotJudged("no pass can be watched where FullyShardedDataParallel flattens the parameters")
         return _observed(model, given, caller)
     except NotJudged as unseen:
         named = _accessors(model)
@@ -254,17 +259,46 @@ class End:
 
 def _observed(model: nn.Module, ids: Array | None, caller: Caller) -> TorchEnds:
     inner, prefix = unwrapped(model)
-    with Snapshot(inner) as snapshot, torch.enable_grad(), eager():
-        held = list(places(model))  # before the pass: what it leaves behind is taken away again
-        seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
-        lookup = _end(seen, held, seen.group.lookups, seen.group.first.array, seen.group.first.trace)
-        if seen.head is None:
+    held = list(places(model))  # before the pass: what it leaves behind is taken away again
+    sharded = not all(_plain(t) for p, t in held if p.is_parameter)
+    with Snapshot(inner) as snapshot, torch.set_grad_enabled(not sharded), eager():
+        try:
+            seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
+        except NotJudged as problem:
+            if sharded:
+                raise NotJudged(f"the parameters are sharded, and no pass could be watched: {problem}") from problem
+            raise
+        finally:
+            _reshard(model)
+        lookup = _end(seen, held, seen.group.lookups, seen.group.first.array, seen.group.first.trace, sharded)
+        if seen.head is not None:
+            reads = [seen.watch.products[i] for i in seen.head.indices]
+            head = _end(seen, held, reads, seen.head.array, seen.head.trace, sharded)
+        elif not sharded:
             _follow(inner, seen, lookup, used, snapshot, caller)
             head = dataclasses.replace(lookup, places=(), where="")
-        else:
-            reads = [seen.watch.products[i] for i in seen.head.indices]
-            head = _end(seen, held, reads, seen.head.array, seen.head.trace)
-        return _compared(model, seen, held, lookup, head, ids)
+        if not sharded:
+            return _compared(model, seen, held, lookup, head, ids)
+        # What was read is a copy, gathered for the pass: the modules that read it hold the parameters.
+        if seen.head is not None and lookup.places and lookup.leaves == head.leaves:
+            head = dataclasses.replace(head, places=head.places or lookup.places)
+        if seen.head is None or not lookup.places or not head.places:
+            raise NotJudged("the parameters are sharded, and the modules that read the table do not hold it themselves")
+        return _identified(model, lookup.places, head.places, ids)
+
+
+def _reshard(model: nn.Module) -> None:
+    """Fully sharded modules keep what they gathered for a forward pass; what they register then is no parameter of theirs."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    for module in model.modules() if fsdp is not None else ():
+        if isinstance(module, fsdp.FSDPModule):
+            module.reshard()
+
+
+def _flattened(model: nn.Module) -> bool:
+    """Whether the older FullyShardedDataParallel holds parts of it, whose memory moves under every forward pass."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and any(isinstance(m, fsdp.FullyShardedDataParallel) for m in model.modules())
 
 
 def _first_that_runs(
@@ -274,7 +308,10 @@ def _first_that_runs(
     named = [(name, tensor) for name, tensor in named_tensors(inner) if tensor.layout == torch.strided]
     device = next((t.device for _, t in named), torch.device("cpu"))
     problem = ""
-    for drawn in _drawn() if ids is None else [ids]:
+    candidates: Iterable[Array] = _drawn() if ids is None else [ids]
+    if device.type == "meta":  # nothing there depends on which ids, or on how many
+        candidates = itertools.islice(candidates, 1)
+    for drawn in candidates:
         tensor = torch.tensor(drawn, device=device)
         try:
             return _watched(inner, prefix, tensor, named, snapshot, caller), tensor
@@ -282,7 +319,7 @@ def _first_that_runs(
             raise
         except Exception as error:
             problem = problem or sentence(error)
-    raise NotJudged(f"the model does not run on the ids: {problem}; hand in ids= that it takes")
+    raise NotJudged(f"the model does not run on the ids ({problem}); hand in ids= that it takes")
 
 
 def _drawn() -> Iterator[Array]:
@@ -323,7 +360,7 @@ def _logits(inner: nn.Module, ids: Tensor, caller: Caller) -> Tensor:
     return find_logits(caller(inner, ids))
 
 
-def _end(seen: Seen, held: Held, reads: Sequence[Lookup | Product], array: Tensor, trace: Trace) -> End:
+def _end(seen: Seen, held: Held, reads: Sequence[Lookup | Product], array: Tensor, trace: Trace, sharded: bool) -> End:
     key = key_of(array)
     view = key in seen.watch.leaf
     # What has as many numbers as there are rows or columns is a scale or a bias, and no part of the table.
@@ -331,7 +368,7 @@ def _end(seen: Seen, held: Held, reads: Sequence[Lookup | Product], array: Tenso
     own: list[Place] = []
     for reader in dict.fromkeys(read.reader for read in reads):
         path = (*seen.prefix, *split(reader))
-        here = [(p, t) for p, t in held if p.path == path and key_of(t) == key]
+        here = [(p, t) for p, t in held if p.path == path and (t.dim() == 2 if sharded else key_of(t) == key)]
         if len(here) != 1 or not here[0][0].is_parameter or here[0][1].numel() != array.numel():
             own = []
             break
@@ -360,6 +397,8 @@ def _follow(inner: nn.Module, seen: Seen, lookup: End, ids: Tensor, snapshot: Sn
             after = _logits(inner, ids, caller)[..., row]
         finally:
             array[row] = old
+    if not (seen.logits.any() and before.isfinite().all() and after.isfinite().all()):
+        raise NotJudged("the projection was not seen as a product of an array, and the logits are zero or not a number")
     if torch.equal(before, after):
         name = _named(seen, [], lookup.leaves)
         raise TieLost(

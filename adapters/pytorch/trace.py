@@ -448,7 +448,7 @@ def _graded(tensor: Tensor) -> bool:
 
 
 def _autocast(tensor: Tensor) -> bool:
-    return torch.is_autocast_enabled(tensor.device.type)
+    return not tensor.is_meta and torch.is_autocast_enabled(tensor.device.type)
 
 
 def _is_table(tensor: Tensor) -> bool:
