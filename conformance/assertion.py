@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import NotJudged
-from .protocol import Ends
+
+if TYPE_CHECKING:
+    from .protocol import Ends
 
 # By identity, because a module may define equality; a dead model's entry goes before its number can come again.
 _known: dict[int, tuple[weakref.ref[Any], Ends]] = {}
