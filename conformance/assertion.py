@@ -22,10 +22,11 @@ def assert_tied(model: Any, optimizer: Any = None, ids: Any = None) -> None:
         assert_tied(model, optimizer)       # and again wherever a tie gets lost: after loading, wrapping, resizing
 
     The first call finds both ends in one watched forward pass (no backward) on a few small ids, in the mode that the
-    model is in, and puts the model and the random generators back as they were; hooks run. Where no pass can be made, or
-    none shows the ends, the framework's own accessors are believed. On the meta device the pass runs without values.
+    model is in, and puts the model and the random generators back as they were; hooks run. Where parameters are sharded
+    the pass is a collective, so that every rank has to make the call. Where no pass can be made, or none shows the ends,
+    the framework's own accessors are believed. On the meta device the pass runs without values.
 
-    Later calls on the same model run nothing: they compare identity, at most some 50 microseconds for GPT-2. What they
+    Later calls on the same model run nothing: they compare identity, in at most 50 microseconds for GPT-2. What they
     compare is read from the model each time, so that a replaced module or parameter is noticed; then the ends are found
     again, by identity where each end's module holds its own parameter, else by another pass.
 
@@ -44,7 +45,7 @@ def assert_tied(model: Any, optimizer: Any = None, ids: Any = None) -> None:
     Args:
         model: a model of any installed backend that can say where its ends are; a ``torch.nn.Module``, wrapped or not.
         optimizer: one, or a list of several that share the parameters; what has ``param_groups``. It must hold the very
-            parameter once in all; a frozen table need not be held.
+            parameter once in all, and no orphan of its shape beside it; a frozen table need not be held.
         ids: token ids (B, T) for the pass, for a model that refuses the default (tokens 0 and 1, at most 2 x 8).
 
     Raises:

@@ -190,6 +190,21 @@ def test_a_table_that_is_a_buffer() -> None:
     holds(model, sgd(model))
 
 
+def test_a_constant_table_while_a_parameter_waits() -> None:
+    class Waits(nn.Module):
+        def __init__(self, used: bool) -> None:
+            super().__init__()
+            self.fixed, self.used = [torch.randn(TOKENS, WIDTH)], used
+            self.waits, self.body = nn.Parameter(torch.randn(TOKENS, WIDTH)), nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            h = torch.tanh(self.body(self.fixed[0][ids].cumsum(1)))
+            return (h + self.waits[: ids.shape[1]] * h if self.used else h) @ self.fixed[0].T
+
+    lost(Waits(used=False), "fixed", "waits")
+    holds(Waits(used=True))
+
+
 def test_a_transposed_view_is_one_memory() -> None:
     class Columns(Functional):
         def __init__(self) -> None:
@@ -457,14 +472,17 @@ def test_a_module_that_defines_equality() -> None:
 
 
 def test_an_optimizer_that_was_built_before_the_tie() -> None:
-    model = Model(tied=False)
-    optimizer = torch.optim.AdamW(model.parameters())
-    model.embed.weight = model.head.weight
-    holds(model, optimizer)  # the head's parameter is the table now, and held; the lookup's old one is only dead weight
-    model = Model(tied=False)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p is not model.embed.weight])
-    model.tie()
-    lost(model, "embed.weight = head.weight", "before the tie", "orphan", optimizer=optimizer)
+    for kept in (True, False):
+        model = Model(tied=False)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if kept or p is not model.embed.weight])
+        model.tie()
+        lost(model, "embed.weight = head.weight", "before the tie", "orphan", optimizer=optimizer)
+        holds(model, sgd(model))
+
+
+def test_an_optimizer_that_two_models_share() -> None:
+    model, other = Model(), Model()
+    holds(model, torch.optim.AdamW([*model.parameters(), *other.parameters()]))
 
 
 def test_an_optimizer_that_does_not_hold_the_table() -> None:

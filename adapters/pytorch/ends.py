@@ -12,7 +12,7 @@ import random
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from operator import is_
 from typing import Any
@@ -27,12 +27,11 @@ from torch import Tensor, nn
 from .calls import call, find_logits, positions
 from .places import Place, places, split, unwrapped
 from .restore import Snapshot, named_tensors
-from .seen import Group, Head, choose, find_head, group_lookups, same_values
+from .seen import Group, Head, choose, find_head, group_lookups
+from .tie import End, Held, apart, groups_of, listing, named, orphan, owner, plain, two_parameters, two_tables, windows
 from .trace import Lookup, Product, Trace, Watch, eager, key_of
 
 Caller = Callable[..., Any]
-Held = list[tuple[Place, Tensor]]
-_DRIFT = "an optimizer keeps its state by parameter, so that they drift apart"
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class TorchEnds:
         tables: the parameters of which each optimizer must hold one.
         lookups, head: the parameters that the reading modules hold themselves; empty where they read them elsewhere.
         ids: with which the pass was made, to make it again.
+        asked: optimizers that were searched for orphans, with how much they held then.
     """
 
     held: tuple[tuple[Place, weakref.ref[Tensor]], ...]
@@ -53,6 +53,7 @@ class TorchEnds:
     lookups: tuple[Place, ...]
     head: tuple[Place, ...]
     ids: Array | None
+    asked: weakref.WeakKeyDictionary[Any, int] = field(default_factory=weakref.WeakKeyDictionary, compare=False)
 
     def unchanged(self, model: nn.Module) -> bool:
         """Whether every place holds the very tensor that it held when the ends were found."""
@@ -76,43 +77,14 @@ class TorchEnds:
                 count += sum(map(is_, group["params"], repeat(table)))
             if count == 1 or (count == 0 and table is not None and not table.requires_grad):
                 continue
-            raise TieLost(_listing(model, table, groups, count))
-
-
-def groups_of(optimizer: Any) -> list[dict[str, Any]]:
-    """The parameter groups of an optimizer, or of several. Raises NotJudged for what has none."""
-    if isinstance(optimizer, list | tuple):
-        return [group for one in optimizer for group in groups_of(one)]
-    groups = getattr(optimizer, "param_groups", None)
-    if not isinstance(groups, list):
-        raise NotJudged(f"a {type(optimizer).__name__} has no param_groups, so that it cannot be asked what it trains")
-    return groups
-
-
-def _listing(model: nn.Module, table: Tensor | None, groups: list[dict[str, Any]], count: int) -> str:
-    """What is wrong with how the optimizer's groups list the table, and what mends it."""
-    name = " = ".join(str(place) for place, tensor in places(model) if tensor is table)
-    if count > 1:
-        where = [str(i) for i, group in enumerate(groups) if any(p is table for p in group["params"])]
-        groups_said = f"group {where[0]}" if len(where) == 1 else f"groups {' and '.join(where)}"
-        return (
-            f"the optimizer lists {name} {count} times, in {groups_said}: each step would decay and move it {count} times; "
-            "make the groups from model.named_parameters(), which gives a tied parameter once"
-        )
-    own = {id(tensor) for _, tensor in places(model)}
-    orphans = [
-        (i, p)
-        for i, group in enumerate(groups)
-        for p in group["params"]
-        if table is not None and p.shape == table.shape and id(p) not in own
-    ]
-    if orphans:
-        return (
-            f"the optimizer does not hold {name}; in group {orphans[0][0]} it holds a parameter of the same shape that is "
-            "none of the model's: it was built before the tie (or before the model was moved or loaded) and trains an "
-            "orphan; build it afterwards, from model.parameters()"
-        )
-    return f"the optimizer does not hold {name}, which therefore never trains; hand it model.parameters()"
+            raise TieLost(listing(model, table, groups, count))
+        size = sum(len(group["params"]) for group in groups)
+        optimizers = optimizer if isinstance(optimizer, list | tuple) else (optimizer,)
+        if self.tables and any(self.asked.get(one) != size for one in optimizers):
+            problem = orphan(model, [t for t in (reference() for reference in self.tables) if t is not None], groups)
+            if problem:
+                raise TieLost(problem)
+            self.asked.update((one, size) for one in optimizers)
 
 
 # finding the ends
@@ -199,9 +171,9 @@ def _identified(model: nn.Module, lookups: tuple[Place, ...], heads: tuple[Place
         raise NotJudged(f"{lookups[0] if one is None else heads[0]} is computed, so that identity says nothing of it")
     held = list(places(model))
     if one is not other:
-        shared = _plain(one) and _plain(other) and key_of(one) == key_of(other)
-        raise TieLost(_two_parameters(held, [one, other]) if shared else _two_tables(lookups[0], heads[0], one, other))
-    table, aliases = _owner(held, key_of(one), one, str(lookups[0])) if _plain(one) else (one, [])
+        shared = plain(one) and plain(other) and key_of(one) == key_of(other)
+        raise TieLost(two_parameters(held, [one, other]) if shared else two_tables(lookups[0], heads[0], one, other))
+    table, aliases = owner(held, key_of(one), one, str(lookups[0])) if plain(one) else (one, [])
     kept = [(place, tensor) for place, tensor in held if tensor is one]
     return _ends(kept, [(one, t) for t in aliases], [] if table is None else [table], lookups, heads, ids)
 
@@ -238,35 +210,18 @@ class Seen:
     head: Head | None
 
 
-@dataclass(frozen=True)
-class End:
-    """One use of the table.
-
-    Attributes:
-        leaves: the memories that its array is made of, scales and biases aside.
-        array: the array (V, D) that it read.
-        view: whether that is a view of the one leaf.
-        places: the parameters that the reading modules hold themselves, where that is all that they read.
-        where: file and line.
-    """
-
-    leaves: frozenset[int]
-    array: Tensor
-    view: bool
-    places: tuple[Place, ...]
-    where: str
-
-
 def _observed(model: nn.Module, ids: Array | None, caller: Caller) -> TorchEnds:
     inner, prefix = unwrapped(model)
     held = list(places(model))  # before the pass: what it leaves behind is taken away again
-    sharded = not all(_plain(t) for p, t in held if p.is_parameter)
+    sharded = not all(plain(t) for p, t in held if p.is_parameter)
     with Snapshot(inner) as snapshot, torch.set_grad_enabled(not sharded), eager():
         try:
             seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
         except NotJudged as problem:
             if sharded:
-                raise NotJudged(f"the parameters are sharded, and no pass could be watched: {problem}") from problem
+                raise NotJudged(
+                    f"parameters are sharded or quantized, and no pass could be watched: {problem}"
+                ) from problem
             raise
         finally:
             _reshard(model)
@@ -279,26 +234,34 @@ def _observed(model: nn.Module, ids: Array | None, caller: Caller) -> TorchEnds:
             head = dataclasses.replace(lookup, places=(), where="")
         if not sharded:
             return _compared(model, seen, held, lookup, head, ids)
-        # What was read is a copy, gathered for the pass: the modules that read it hold the parameters.
+        # What was read may be a copy, gathered for the pass: the modules that read it hold the parameters.
         if seen.head is not None and lookup.places and lookup.leaves == head.leaves:
             head = dataclasses.replace(head, places=head.places or lookup.places)
         if seen.head is None or not lookup.places or not head.places:
-            raise NotJudged("the parameters are sharded, and the modules that read the table do not hold it themselves")
+            raise NotJudged(
+                "parameters are sharded or quantized, and the modules that read the table do not hold it themselves"
+            )
         return _identified(model, lookup.places, head.places, ids)
 
 
 def _reshard(model: nn.Module) -> None:
-    """Fully sharded modules keep what they gathered for a forward pass; what they register then is no parameter of theirs."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    for module in model.modules() if fsdp is not None else ():
-        if isinstance(module, fsdp.FSDPModule):
+    """Fully sharded modules may keep what they gathered for a pass registered in place of their parameters."""
+    if "torch.distributed.fsdp" not in sys.modules:
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
             module.reshard()
 
 
 def _flattened(model: nn.Module) -> bool:
     """Whether the older FullyShardedDataParallel holds parts of it, whose memory moves under every forward pass."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    return fsdp is not None and any(isinstance(m, fsdp.FullyShardedDataParallel) for m in model.modules())
+    if "torch.distributed.fsdp" not in sys.modules:
+        return False
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    return any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
 
 
 def _first_that_runs(
@@ -386,7 +349,7 @@ def _follow(inner: nn.Module, seen: Seen, lookup: End, ids: Tensor, snapshot: Sn
     read = {int(row) for k in seen.group.lookups for row in k.rows.reshape(-1)} if not array.is_meta else set()
     columns = seen.logits.shape[-1]
     row = next((r for r in range(min(columns, array.shape[0])) if r not in read), None)
-    if not lookup.view or array.is_meta or not _plain(lookup.array) or row is None:
+    if not lookup.view or array.is_meta or not plain(lookup.array) or row is None:
         raise NotJudged("the projection was not seen as a product of an array, and no row can be written to find it")
     snapshot.save_storage(lookup.array)
     with torch.no_grad():
@@ -400,7 +363,7 @@ def _follow(inner: nn.Module, seen: Seen, lookup: End, ids: Tensor, snapshot: Sn
     if not (seen.logits.any() and before.isfinite().all() and after.isfinite().all()):
         raise NotJudged("the projection was not seen as a product of an array, and the logits are zero or not a number")
     if torch.equal(before, after):
-        name = _named(seen, [], lookup.leaves)
+        name = named(seen.watch, [], lookup.leaves)
         raise TieLost(
             f"the tie is lost: the logit of token {row} does not follow a write to its row of {name}, which the lookup "
             f"reads, so that the projection reads something else"
@@ -413,138 +376,23 @@ def _follow(inner: nn.Module, seen: Seen, lookup: End, ids: Tensor, snapshot: Sn
 def _compared(model: nn.Module, seen: Seen, held: Held, lookup: End, head: End, ids: Array | None) -> TorchEnds:
     """The ends of a tied module. Raises TieLost where they are not one."""
     if lookup.leaves != head.leaves:
-        raise TieLost(_apart(seen, held, lookup, head))
-    problem = _windows(seen, held, lookup, head)
+        raise TieLost(apart(seen.watch, held, lookup, head))
+    problem = windows(seen.watch, held, lookup, head)
     if problem:
         raise TieLost(problem)
     kept: Held = []
     views: list[tuple[Tensor, Tensor]] = []
     tables: list[Tensor] = []
     exact = bool(lookup.places and head.places)
+    traces = [k.trace for k in seen.watch.lookups] + [p.trace for p in seen.watch.products]
+    used = frozenset(key for trace in traces for key in trace.leaves)
     for key in lookup.leaves:
         leaf = seen.watch.leaf[key]
         window = lookup.array if lookup.view else leaf
-        table, aliases = _owner(held, key, window, _named(seen, held, [key]))
+        table, aliases = owner(held, key, window, named(seen.watch, held, [key]), used)
         over = [(p, t) for p, t in held if key_of(t) == key]
         kept += [(p, t) for p, t in over if table is None or t is table or not exact]
         if table is not None:
             tables.append(table)
             views += [] if exact else [(table, alias) for alias in aliases]
     return _ends(kept, views, tables, lookup.places, head.places, ids)
-
-
-def _owner(held: Held, key: int, window: Tensor, name: str) -> tuple[Tensor | None, list[Tensor]]:
-    """The one parameter over a memory, and the other tensors that lie over it.
-
-    The parameter is None for a table that is frozen and held elsewhere. Raises TieLost where two parameters share it, or
-    where what is read is trained and no module registers it.
-    """
-    over = [(p, t) for p, t in held if key_of(t) == key and _overlap(t, window)]
-    parameters = list({id(t): t for p, t in over if p.is_parameter}.values())
-    if len(parameters) > 1:
-        raise TieLost(_two_parameters(held, parameters))
-    aliases = list({id(t): t for _, t in over if not any(t is p for p in parameters)}.values())
-    if parameters:
-        return parameters[0], aliases
-    twin = next((p for p, t in held if p.is_parameter and t.shape == window.shape and t.requires_grad), None)
-    if window.requires_grad or any(t.requires_grad for t in aliases):
-        raise TieLost(
-            f"both ends read {name}, which is trained, but no module registers it as a parameter: model.parameters() does "
-            "not list it, so that it is neither trained nor saved; assign it as a parameter of a module"
-        )
-    if twin is not None:
-        raise TieLost(f"both ends read {name}, which is no parameter, while {twin} of the same shape trains unused")
-    return None, aliases
-
-
-def _windows(seen: Seen, held: Held, lookup: End, head: End) -> str:
-    """What is wrong where both ends are made of the same memory, but not of the same part of it."""
-    a, b = lookup.array, head.array
-    name = _named(seen, held, lookup.leaves)
-    if lookup.view and head.view:
-        transposed = a.shape == b.shape and a.stride() == tuple(reversed(b.stride()))
-        same = a.stride() == b.stride() or 1 in (a.shape[0], b.shape[0])
-        if a.storage_offset() == b.storage_offset() and a.shape[1] == b.shape[1] and (same or transposed):
-            return ""
-        return f"the tie is lost: both ends read the memory of {name}, but not the same part of it{_at(head)}"
-    size = sum(seen.watch.leaf[key].numel() for key in lookup.leaves)
-    if size <= 2 * a.numel() or a.is_meta or a.shape[1] != b.shape[1]:
-        return ""
-    # One long parameter that other weights are cut from too: then only the values tell which part was taken.
-    rows = min(a.shape[0], b.shape[0])
-    dtype = a.dtype if torch.finfo(a.dtype).bits <= torch.finfo(b.dtype).bits else b.dtype
-    if same_values(a[:rows].to(dtype), b[:rows].to(dtype)):
-        return ""
-    return f"the tie is lost: both ends are made of {name}, but not of the same part of it{_at(head)}"
-
-
-def _apart(seen: Seen, held: Held, lookup: End, head: End) -> str:
-    """Two ends that are not made of the same memory, in words."""
-    reads, projects = _named(seen, held, lookup.leaves), _named(seen, held, head.leaves)
-    if lookup.view and head.view:
-        (one,), (other,) = lookup.leaves, head.leaves
-        first, second = (_best(held, key, end) for key, end in ((one, lookup), (other, head)))
-        if first is not None and second is not None and first[0].is_parameter and second[0].is_parameter:
-            return _two_tables(first[0], second[0], first[1], second[1], _at(head))
-        kind = "a copy that was made before" if second is None or not second[0].is_parameter else "another table"
-        return (
-            f"the tie is lost: the lookup reads {reads}, the projection reads {projects}{_at(head)}, {kind}; "
-            "read the lookup's parameter itself there, in every pass"
-        )
-    common = lookup.leaves & head.leaves
-    if common:
-        end, use = (head, "projection") if head.leaves - common else (lookup, "lookup")
-        return (
-            f"the tie is lost: both ends read {_named(seen, held, common)}, but the {use} alone is made with "
-            f"{_named(seen, held, end.leaves - common)} too{_at(end)}; change the table for both ends"
-        )
-    return f"the tie is lost: the lookup reads {reads}, the projection reads {projects}{_at(head)}: nothing in common"
-
-
-def _two_tables(first: Place, second: Place, one: Tensor, other: Tensor, at: str = "") -> str:
-    mend = (
-        f"; {second.code} = {first.code} ties them, before the optimizer is built" if one.shape == other.shape else ""
-    )
-    return f"the tie is lost: the lookup reads {first}, the projection reads {second}{at}: two tables{mend}"
-
-
-def _two_parameters(held: Held, parameters: list[Tensor]) -> str:
-    first, second = (next(p for p, t in held if t is tensor) for tensor in parameters[:2])
-    same = parameters[0].shape == parameters[1].shape and "parametrizations" not in second.path
-    mend = f"; {second.code} = {first.code} makes them one" if same else ""
-    return f"the tie is lost: {first} and {second} are two parameters over one memory, and {_DRIFT}{mend}"
-
-
-def _best(held: Held, key: int, end: End) -> tuple[Place, Tensor] | None:
-    """The name under which an end's memory is best known: the one it was read by, else a parameter's."""
-    over = [(p, t) for p, t in held if key_of(t) == key]
-    return min(over, key=lambda item: (item[0] not in end.places, not item[0].is_parameter), default=None)
-
-
-def _named(seen: Seen, held: Held, keys: Iterable[int]) -> str:
-    """The memories by the names that the model has for them."""
-    said = []
-    for key in keys:
-        names = [str(p) for p, t in held if key_of(t) == key]
-        said.append(" = ".join(names[:3]) or seen.watch.names[key])
-    return " and ".join(sorted(said))
-
-
-def _at(end: End) -> str:
-    return f" ({end.where})" if end.where else ""
-
-
-def _plain(tensor: Tensor) -> bool:
-    """Whether the tensor's own storage is its memory; a distributed or quantized tensor's is not."""
-    return type(tensor) in (Tensor, nn.Parameter)
-
-
-def _overlap(one: Tensor, other: Tensor) -> bool:
-    first, last = _span(one)
-    start, end = _span(other)
-    return first <= end and start <= last
-
-
-def _span(tensor: Tensor) -> tuple[int, int]:
-    start = int(tensor.storage_offset())
-    return start, start + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))

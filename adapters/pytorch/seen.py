@@ -314,8 +314,10 @@ def _resembles(product: Product, array: Tensor, logits: Tensor, columns: int) ->
     """Whether logits follow the product at all: a last layer of the network of just that many rows does not."""
     hidden = _hidden(product, array.shape[1])
     flat = logits.detach().reshape(-1, logits.shape[-1])
-    if hidden is None or hidden.is_meta or hidden.shape[0] != flat.shape[0] or not flat.nan_to_num(0, 0, 0).any():
+    if hidden is None or hidden.is_meta or hidden.shape[0] != flat.shape[0]:
         return True
+    if not flat.any() or flat.isnan().any() or flat.isposinf().any():
+        return True  # memory that was never filled: the values say nothing
     count = min(columns, array.shape[0], 512)
     one = (hidden.detach().double() @ array[:count].detach().double().T).nan_to_num()
     other = flat[:, :count].double().nan_to_num()
