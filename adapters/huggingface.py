@@ -37,6 +37,7 @@ from .huggingface_tiny import (
 if TYPE_CHECKING:
     import torch
 
+    from .pytorch.ends import TorchEnds
     from .pytorch.subject import TorchSubject
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "build",
     "call",
     "declared",
+    "ends_of",
     "model_types",
     "subject_of",
     "tiny_config",
@@ -128,6 +130,13 @@ def subject_of(
 
     built = dataclasses.replace(built, extra={"caller": call, "package": "transformers", **built.extra})
     return pytorch.subject_of(built, declared, name=name, seed=seed, device=device, dtype=dtype, optimizer=optimizer)
+
+
+def ends_of(model: Any, ids: Any = None, before: Any = None) -> TorchEnds:
+    """Where both ends of a model are, called as its class wants it. See `tiecheck.conformance.protocol.Adapter`."""
+    from .pytorch.ends import find
+
+    return find(model, ids, before, call)
 
 
 def call(model: torch.nn.Module, ids: torch.Tensor, **more: Any) -> Any:

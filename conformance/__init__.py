@@ -10,13 +10,20 @@ Names load on first use, so that the import itself brings no framework.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Declaration", "NotJudged", "__version__", "check"]
+__all__ = ["Declaration", "NotJudged", "TieLost", "__version__", "assert_tied", "check"]
 
-_HOME = {"check": "run", "Declaration": "declaration", "NotJudged": "errors"}
+_HOME = {
+    "assert_tied": "assertion",
+    "check": "run",
+    "Declaration": "declaration",
+    "NotJudged": "errors",
+    "TieLost": "errors",
+}
 
 if TYPE_CHECKING:
+    from .assertion import assert_tied
     from .declaration import Declaration
-    from .errors import NotJudged
+    from .errors import NotJudged, TieLost
     from .run import check
 
 

@@ -7,3 +7,7 @@ class NoBackward(RuntimeError):
 
 class NotJudged(ValueError):
     """The target cannot be loaded, run or judged; one sentence says why. The command line exits with status 2."""
+
+
+class TieLost(AssertionError):
+    """The two ends of the model are not one trained table; the message says where they are and what mends it."""

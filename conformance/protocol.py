@@ -110,8 +110,25 @@ class Backend:
     names: tuple[str, ...] = ()
 
 
+class Ends(Protocol):
+    """Both ends of one tied model, kept so that asking again costs microseconds and keeps no model alive."""
+
+    def unchanged(self, model: Any) -> bool:
+        """Whether the model holds at every place that matters the very object that it held when the ends were found."""
+        ...
+
+    def listed(self, model: Any, optimizer: Any) -> None:
+        """Raises TieLost unless the optimizer holds the table's parameter exactly once."""
+        ...
+
+
 class Adapter(Protocol):
-    """The functions of an adapter module."""
+    """The functions of an adapter module.
+
+    One that can be asked for identity alone has a further one, which `assert_tied` needs:
+    ``ends_of(model, ids, before) -> Ends``. It finds both ends, raises TieLost where they are not one table and NotJudged
+    where they cannot be found; ``before`` is what it gave for this model the last time, where that has changed.
+    """
 
     def backend(self) -> Backend:
         """What it is, without importing the framework."""

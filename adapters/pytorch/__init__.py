@@ -10,6 +10,7 @@ from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.protocol import Backend, Built
 
 if TYPE_CHECKING:
+    from .ends import TorchEnds
     from .subject import TorchSubject
 
 
@@ -57,6 +58,13 @@ def subject_of(
         dtype=dtype,
         package=built.extra.get("package", "torch"),
     )
+
+
+def ends_of(model: Any, ids: Any = None, before: Any = None) -> TorchEnds:
+    """Where both ends of a module are. Raises TieLost or NotJudged; see `tiecheck.conformance.protocol.Adapter`."""
+    from .ends import find
+
+    return find(model, ids, before)
 
 
 def _check_device(device: str) -> None:

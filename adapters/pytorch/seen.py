@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tiecheck.conformance.evidence import Array, Region, Use
-from torch import Tensor
+from torch import Tensor, nn
 
 from .trace import Lookup, Product, Trace, Watch, key_of, narrower
 
@@ -57,6 +58,9 @@ def group_lookups(watch: Watch, ids: Array) -> list[Group]:
         groups.setdefault(place, []).append(lookup)
     out = []
     for lookups in groups.values():
+        if any(k.rows.is_meta for k in lookups):  # no row numbers to compare: what matters is whether the ids gave them
+            out.append(Group(lookups, np.zeros(0, np.int64), 2.0 if any(k.by_ids for k in lookups) else 0.0))
+            continue
         best = Group(lookups, np.concatenate([to_numpy(k.rows) for k in lookups]))
         for part in [best, *(Group([k], to_numpy(k.rows)) for k in lookups if len(lookups) > 1)]:
             score, tokens, rows = _match(part.rows, ids, any(k.by_ids for k in part.lookups))
@@ -85,6 +89,30 @@ def _match(rows: Array, ids: Array, by_ids: bool) -> tuple[float, Array | None, 
             common = rows[np.isin(rows, ids)]
             return 1.0, common, common
     return 0.0, None, rows
+
+
+def choose(groups: list[Group], watch: Watch, logits: Tensor, columns: int, module: nn.Module) -> Group | None:
+    """Decision 8: the array that the ids index; of several, the one whose rows the projection reads."""
+    if not groups:
+        return None
+    best = [g for g in groups if g.score >= min(groups[0].score, 2.0)] or groups[:1]
+    if len(best) == 1:
+        return best[0]
+    reads = [watch.products[i] for i in watch.trace(logits).products]
+    for group in best:
+        if any(p.trace.leaves & group.first.trace.leaves for p in reads if columns in p.array.shape):
+            return group
+    for group in best:
+        if any(p.trace.leaves & group.first.trace.leaves for p in reads):
+            return group
+    accessor = getattr(module, "get_input_embeddings", None)
+    with contextlib.suppress(Exception):
+        weight = accessor().weight if callable(accessor) else None
+        for group in best:
+            if weight is not None and key_of(weight) in group.first.trace.leaves:
+                return group
+    fitting = [g for g in best if g.first.array.shape[0] == columns]
+    return max(fitting or best, key=lambda g: (g.score, g.first.array.numel()))
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -286,8 +314,10 @@ def _resembles(product: Product, array: Tensor, logits: Tensor, columns: int) ->
     """Whether logits follow the product at all: a last layer of the network of just that many rows does not."""
     hidden = _hidden(product, array.shape[1])
     flat = logits.detach().reshape(-1, logits.shape[-1])
-    if hidden is None or hidden.shape[0] != flat.shape[0]:
+    if hidden is None or hidden.is_meta or hidden.shape[0] != flat.shape[0]:
         return True
+    if not flat.any() or flat.isnan().any() or flat.isposinf().any():
+        return True  # memory that was never filled: the values say nothing
     count = min(columns, array.shape[0], 512)
     one = (hidden.detach().double() @ array[:count].detach().double().T).nan_to_num()
     other = flat[:, :count].double().nan_to_num()

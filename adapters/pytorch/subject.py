@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import random
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -23,8 +22,8 @@ from torch import Tensor, nn
 from . import graph, holdings
 from .calls import call, find_logits, find_loss, positions, target_keyword
 from .restore import Snapshot, Surroundings, named_tensors
-from .seen import Group, Head, Reader, dtype_name, find_head, group_lookups, rounded, to_numpy
-from .trace import Inject, Lookup, Product, Trace, Watch, key_of
+from .seen import Group, Head, Reader, choose, dtype_name, find_head, group_lookups, rounded, to_numpy
+from .trace import Inject, Lookup, Product, Trace, Watch, eager, key_of
 
 Caller = Callable[..., Any]
 Draw = Callable[[tuple[int, ...]], Array]
@@ -202,7 +201,7 @@ class TorchSubject:
         random.seed(self.seed)
         watch = Watch(self.module, self._named, ids, self._save, inject)
         self.forward_passes += 1
-        with _eager(), watch:
+        with eager(), watch:
             logits = find_logits(self._caller(self.module, ids))
         return watch, logits, positions(logits, *probe.ids.shape)
 
@@ -246,26 +245,7 @@ class TorchSubject:
             named = [g for g in groups if wanted in g.first.trace.leaves or key_of(g.first.array) == wanted]
             if named:
                 return named[0]
-        if not groups:
-            return None
-        best = [g for g in groups if g.score >= min(groups[0].score, 2.0)] or groups[:1]
-        if len(best) == 1:
-            return best[0]
-        reads = [watch.products[i] for i in watch.trace(logits).products]
-        for group in best:
-            if any(p.trace.leaves & group.first.trace.leaves for p in reads if columns in p.array.shape):
-                return group
-        for group in best:
-            if any(p.trace.leaves & group.first.trace.leaves for p in reads):
-                return group
-        accessor = getattr(self.module, "get_input_embeddings", None)
-        with contextlib.suppress(Exception):
-            weight = accessor().weight if callable(accessor) else None
-            for group in best:
-                if weight is not None and key_of(weight) in group.first.trace.leaves:
-                    return group
-        fitting = [g for g in best if g.first.array.shape[0] == columns]
-        return max(fitting or best, key=lambda g: (g.score, g.first.array.numel()))
+        return choose(groups, watch, logits, columns, self.module)
 
     def _unlike(self, head: Head) -> bool:
         assert self.declared.head is not None
@@ -745,16 +725,6 @@ def _rows_within(array: Tensor, rows: Array, table: Tensor) -> Array:
         shift, rest = divmod(int(array.storage_offset() - table.storage_offset()), table.stride(0))
         rows = rows + shift if rest == 0 else rows
     return np.asarray(rows[(rows >= 0) & (rows < table.shape[0])])
-
-
-@contextlib.contextmanager
-def _eager() -> Iterator[None]:
-    """Compiled code runs eagerly while it is watched, and stays compiled afterwards."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
 
 
 def _is_constant(tensor: Tensor) -> bool:

@@ -6,8 +6,9 @@ Memory is labelled by its storage object, held weakly so that a freed one can ne
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ class Trace:
 class Lookup:
     """One read of rows of an array: ``array`` is (V, D), a view of ``source``; ``rows`` are the row numbers in order.
 
-    ``scales`` is by the memory that the network took the (scaled) output from.
+    ``scales`` is by the memory that the network took the (scaled) output from, ``reader`` the path of the module at work.
     """
 
     array: Tensor
@@ -79,6 +80,7 @@ class Lookup:
     autocast: bool
     graded: bool
     padding: int | None = None
+    reader: str = ""
     scales: dict[int, float] = field(default_factory=dict)
     narrow: set[torch.dtype | None] = field(default_factory=set)
 
@@ -100,6 +102,7 @@ class Product:
     autocast: bool
     graded: bool
     dtype: torch.dtype
+    reader: str = ""
 
 
 Inject = Callable[[int, Tensor], Tensor | None]
@@ -317,8 +320,10 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _add_lookup(
         self, array: Tensor, source: Tensor, rows: Tensor, trace: Trace, by_ids: bool, padding: int | None = None
     ) -> int:
-        where, autocast = self._where(), _autocast(array)
-        self.lookups.append(Lookup(array, source, rows, trace, by_ids, where, autocast, _graded(source), padding))
+        (where, reader), autocast = self._where(), _autocast(array)
+        self.lookups.append(
+            Lookup(array, source, rows, trace, by_ids, where, autocast, _graded(source), padding, reader=reader)
+        )
         return len(self.lookups) - 1
 
     def _row(self, source: Tensor, dim: int, row: int, output: Tensor) -> Trace | None:
@@ -375,10 +380,10 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return args
         self._current = len(self.products)
         kept = hidden.clone() if hidden.numel() < 1 << 22 else hidden
-        where, autocast = self._where(), _autocast(array)
-        source, graded = args[weight], _graded(args[weight])
+        (where, reader), autocast = self._where(), _autocast(array)
+        source, graded, both = args[weight], _graded(args[weight]), (traces[weight], traces[other])
         self.products.append(
-            Product(name, array, source, kept, traces[weight], traces[other], where, autocast, graded, array.dtype)
+            Product(name, array, source, kept, *both, where, autocast, graded, array.dtype, reader=reader)
         )
         if self._inject is not None:
             chosen = self._inject(self._current, hidden)
@@ -409,8 +414,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 sources = frozenset().union(*(t.leaves for t in before)) - {own}
                 self.writes.setdefault(own, set()).update(sources)
 
-    def _where(self) -> str:
-        """File, line and module path of the innermost call outside torch and this package."""
+    def _where(self) -> tuple[str, str]:
+        """File, line and module of the innermost call outside torch and this package, in words; the module's path."""
         frame = sys._getframe(3)
         place, module = "", ""
         while frame is not None:
@@ -424,7 +429,17 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if place and module:
                 break
             frame = frame.f_back  # type: ignore[assignment]
-        return f"{place} (in {module})" if module else place
+        return (f"{place} (in {module})" if module else place), module
+
+
+@contextlib.contextmanager
+def eager() -> Iterator[None]:
+    """Compiled code runs eagerly while it is watched, and stays compiled afterwards."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _graded(tensor: Tensor) -> bool:
@@ -433,7 +448,7 @@ def _graded(tensor: Tensor) -> bool:
 
 
 def _autocast(tensor: Tensor) -> bool:
-    return torch.is_autocast_enabled(tensor.device.type)
+    return not tensor.is_meta and torch.is_autocast_enabled(tensor.device.type)
 
 
 def _is_table(tensor: Tensor) -> bool:

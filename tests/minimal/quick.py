@@ -1,9 +1,9 @@
-"""`check(profile="quick")` where nothing but torch and NumPy is installed. A script, since pytest is absent too."""
+"""`check(profile="quick")` and `assert_tied` where nothing but torch and NumPy is installed. A script, since pytest is absent too."""
 
 import importlib.util
 
 import torch
-from tiecheck.conformance import NotJudged, check
+from tiecheck.conformance import NotJudged, TieLost, assert_tied, check
 from torch import nn
 
 ABSENT = ("click", "hypothesis", "pytest", "rich", "transformers")
@@ -46,6 +46,15 @@ def main() -> None:
         print(f"a module without a table is refused: {refusal}")
     else:
         raise AssertionError("a module without a table was judged")
+
+    model = Model(tied=True)
+    assert_tied(model, torch.optim.AdamW(model.parameters()))
+    try:
+        assert_tied(Model(tied=False))
+    except TieLost as loss:
+        print(f"what is not tied is named: {loss}")
+    else:
+        raise AssertionError("two tables were taken for one")
     print(f"torch and NumPy alone: {right.headline}; {wrong.headline}")
 
 
