@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hand_made import both, conforming, failing, is_one_sentence
-from tiecheck.conformance import cli
+from tiecheck.conformance import console
 from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.report import Result
 
@@ -325,10 +325,10 @@ def test_progress_waits_and_cleans_up(monkeypatch):
 
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    with cli._Progress(enabled=True, after=60) as progress:
+    with console.Progress(enabled=True, after=60) as progress:
         progress("fast")
     assert screen.getvalue() == ""
-    with cli._Progress(enabled=True, after=0.01) as progress:
+    with console.Progress(enabled=True, after=0.01) as progress:
         progress("slow \x1b[31m")
         time.sleep(0.5)
         progress("slower")
