@@ -20,6 +20,7 @@ from . import __version__
 from .console import Progress, abandon_stdout, columns, say, show, stdout_is_stderr, trace
 
 if TYPE_CHECKING:
+    from .expectations import Expectations
     from .report import Both, Report
 
 CONFORMS, FAILS, NOT_JUDGED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
@@ -107,7 +108,11 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N", help="Draw other inputs."
 )
+@click.option("--expected-failures", metavar="FILE", help="TOML that names what is known to fail, and why.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write the report as JUnit XML.")
+@click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
+@click.option("--markdown", "markdown_file", metavar="FILE", help="Write the report for a pull request's summary.")
 @click.option("--quiet", is_flag=True, help="Print the head line only.")
 @click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop asking after so long.")
 @click.option("--traceback", is_flag=True, help="Show the Python traceback of what went wrong.")
@@ -122,7 +127,11 @@ def run(
     select: tuple[str, ...],
     deselect: tuple[str, ...],
     seed: int,
+    expected_failures: str | None,
     json_file: str | None,
+    junit_file: str | None,
+    html_file: str | None,
+    markdown_file: str | None,
     quiet: bool,
     timeout: float | None,
     traceback: bool,
@@ -146,7 +155,9 @@ def run(
         raise Refused("the target is empty; `tiecheck run --help` says what a target is")
     with _said(ValueError):
         assumed = parse_assumptions(assume)
-    path = _report_path(json_file, target)
+    files = {"json": json_file, "junit": junit_file, "html": html_file, "markdown": markdown_file}
+    plan = _plan(files, target, expected_failures)
+    expected = _expectations(expected_failures)
     _check_selection(select, deselect)
     try:
         with stdout_is_stderr(), Progress(enabled=not quiet) as progress:
@@ -164,6 +175,7 @@ def run(
                 deselect=deselect,
                 seed=seed,
                 timeout=timeout,
+                expected_failures=expected,
                 progress=progress,
             )
     except NotJudged as error:
@@ -172,24 +184,30 @@ def run(
     except SystemExit as error:  # never let a target choose our exit status
         trace(error, traceback)
         raise Refused(f"{target} ended the process by sys.exit({error.code!r}) instead of giving a model") from error
-    return _deliver(judged, path, quiet)
+    return _deliver(judged, plan, quiet)
 
 
-def _report_path(json_file: str | None, target: str) -> Path | None:
-    """Where the report goes; refused now where it could not be written later, or would overwrite the model's code."""
-    if json_file is None:
-        return None
-    from .report import check_writable
+def _plan(files: dict[str, str | None], target: str, expected_failures: str | None) -> dict[str, Path]:
+    """Where the reports go; refused now where one could not be written later, or would overwrite what is read."""
+    if not any(file is not None for file in files.values()):
+        return {}
+    from .outputs import planned
 
-    if not json_file:
-        raise Refused("cannot write the report: the file name is empty")
-    path = Path(json_file)
-    with _said(ValueError):
-        check_writable(path)
     code = Path(target.rpartition(":")[0])
-    if code.suffix == ".py" and code.exists() and path.exists() and code.samefile(path):
-        raise Refused(f"cannot write the report: {json_file} is the file that the target is in")
-    return path.absolute()  # the target may change the folder that we are in
+    read = [code] if code.suffix == ".py" else []
+    read += [Path(expected_failures)] if expected_failures else []
+    with _said(ValueError):
+        return planned(files, read)
+
+
+def _expectations(file: str | None) -> Expectations | None:
+    if file is None:
+        return None
+    from .errors import NotJudged
+    from .expectations import load
+
+    with _said(NotJudged):
+        return load(file)
 
 
 def _check_selection(select: tuple[str, ...], deselect: tuple[str, ...]) -> None:
@@ -206,18 +224,19 @@ def _check_selection(select: tuple[str, ...], deselect: tuple[str, ...]) -> None
         raise Refused("the selection leaves no requirement to judge")
 
 
-def _deliver(judged: Report | Both, path: Path | None, quiet: bool) -> int:
-    """Write the report, print it, and say how it ended."""
+def _deliver(judged: Report | Both, plan: dict[str, Path], quiet: bool) -> int:
+    """Write the reports, print one, and say how it ended."""
     from . import terminal
-    from .report import write_json
+    from .report import reports, unjudged
 
-    if not terminal.reports(judged):
-        raise Refused("nothing was judged: " + "; ".join(f"{name}: {why}" for name, why in terminal.unjudged(judged)))
+    if not reports(judged):
+        raise Refused("nothing was judged: " + "; ".join(f"{name}: {why}" for name, why in unjudged(judged)))
     status = judged.exit_status
-    if path is not None:
-        document = judged.to_dict()
+    if plan:
+        from .outputs import write
+
         with _said(ValueError):
-            write_json(path, document)
+            write(judged, plan)
     shown = terminal.headlines if quiet else terminal.drawn
     try:
         show(shown(judged, width=columns()))
