@@ -9,13 +9,15 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from .explain import DECLARED, clean, clean_lines, named
 from .report import SHOULD, Both, Diagnosis, Report, Result, reports, unjudged
 
 # GitHub takes 65,536 characters in a comment; a summary of several jobs has room for more than one of these.
 LIMIT = 60_000
+T = TypeVar("T")
 WORDS = {"pass": "pass", "fail": "**FAIL**", "error": "**ERROR**", "skip": "skip", "xfail": "xfail"}
 _TABLE = "\n| verdict | level | requirement | what was seen |\n| --- | --- | --- | --- |\n"
 _END = "\n</details>\n"
@@ -26,9 +28,8 @@ def markdown(judged: Report | Both) -> str:
     """The whole text, of less than `LIMIT` bytes. The verdicts of all reports come first."""
     several = reports(judged)
     page = _Page(LIMIT)
-    page.rows("", map(_headline, several), "reports")
-    rows = (f"\nNot judged: {_code(target)}: {_code(reason)}\n" for target, reason in unjudged(judged))
-    page.rows("", rows, "targets")
+    page.rows("", several, _headline, "reports")
+    page.rows("", unjudged(judged), lambda row: f"\nNot judged: {_code(row[0])}: {_code(row[1])}\n", "targets")
     for number, report in enumerate(several):
         # What one report leaves of its share the next may use.
         share = _Page((LIMIT - page.size) // (len(several) - number))
@@ -51,16 +52,15 @@ class _Page:
             self.text, self.size = self.text + text, self.size + size
         return fits
 
-    def rows(self, head: str, rows: Iterable[str], what: str, end: str = "") -> None:
-        """``head``, as many rows as there is room for, ``end``, and how many were left out; else nothing at all."""
-        rows, reserve = list(rows), len(end) + 120
-        if not rows or self.size + len(head) + reserve > self.limit:
+    def rows(self, head: str, items: Sequence[T], draw: Callable[[T], str], what: str, end: str = "") -> None:
+        """``head``, as many items as there is room for, ``end``, and how many were left out; else nothing at all."""
+        reserve = len(end) + 120
+        if not items or self.size + len(head) + reserve > self.limit:
             return
         self.add(head)
         self.limit -= reserve
-        shown = len(list(itertools.takewhile(self.add, rows)))
+        left = len(items) - len(list(itertools.takewhile(self.add, map(draw, items))))
         self.limit += reserve
-        left = len(rows) - shown
         if left:
             self.add(f"\n({left} more {what} left out here; the other reports have all)\n")
         self.add(end)
@@ -69,16 +69,17 @@ class _Page:
 def _report(page: _Page, report: Report, several: bool) -> None:
     if several:
         page.add(f"\n---\n\n{_headline(report)}")
-    page.rows("", (f"\nNote: {_code(note)}\n" for note in report.notes), "notes")
+    page.rows("", report.notes, lambda note: f"\nNote: {_code(note)}\n", "notes")
     if report.diagnosis:
         page.add(_cause(report, report.diagnosis[0], 1))
     failed = [r for r in report.results if r.verdict in ("error", "fail")]
     failed.sort(key=lambda r: (r.verdict != "error", r.level != "MUST"))
-    page.rows(_TABLE, map(_row, failed), "requirements that failed")
+    page.rows(_TABLE, failed, _row, "requirements that failed")
     if not report.strict and any(r.level == "SHOULD" for r in failed):
         page.add(f"\n({SHOULD})\n")
-    others = [_cause(report, cause, number) for number, cause in enumerate(report.diagnosis[1:], 2)]
-    page.rows(_folded_head(f"{len(others)} more cause{'s' if len(others) > 1 else ''}"), others, "causes", _END)
+    others = list(enumerate(report.diagnosis, 1))[1:]
+    title = _folded_head(f"{len(others)} more cause{'s' if len(others) > 1 else ''}")
+    page.rows(title, others, lambda other: _cause(report, other[1], other[0]), "causes", _END)
     _rest(page, report)
 
 
@@ -87,7 +88,7 @@ def _rest(page: _Page, report: Report) -> None:
     counts = {word: sum(r.verdict == word for r in rest) for word in ("pass", "skip", "xfail")}
     summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     title = "The other requirements" if len(rest) < len(report.results) else "All requirements"
-    page.rows(_folded_head(f"{title}: {summary}") + _TABLE, map(_row, rest), "requirements", _END)
+    page.rows(_folded_head(f"{title}: {summary}") + _TABLE, rest, _row, "requirements", _END)
     environment = report.environment
     packages = environment.get("packages") or {}
     text = "\n".join(
@@ -128,7 +129,7 @@ def _wrapped(text: str) -> str:
     """A code block does not fold its lines by itself."""
     return "\n".join(
         textwrap.fill(line, 110, subsequent_indent="       ", break_long_words=False, break_on_hyphens=False)
-        for line in _cut(clean_lines(text), 4000).split("\n")
+        for line in clean_lines(_cut(text, 4000)).split("\n")
     )
 
 
@@ -139,7 +140,7 @@ def _row(result: Result) -> str:
 
 def _block(text: str, language: str = "") -> str:
     """A code block whose fence is longer than any that stands in the text."""
-    text = _cut(clean_lines(text), 8000)
+    text = clean_lines(_cut(text, 8000))
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}\n"
 
@@ -150,7 +151,7 @@ def _code(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Text on one line that Markdown and HTML leave as it is."""
-    return _STEERING.sub(lambda match: f"&#{ord(match[0])};", _cut(clean(text), 600))
+    return _STEERING.sub(lambda match: f"&#{ord(match[0])};", _cut(clean(text[:1000]), 600))
 
 
 def _cut(text: str, length: int) -> str:

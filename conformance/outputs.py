@@ -95,29 +95,34 @@ def check_writable(path: Path) -> None:
 def write_all(texts: Mapping[Path, str]) -> None:
     """Write all files beside their places, then rename: no reader sees half a file, and a failure leaves all as it was."""
     staged: list[tuple[str, str]] = []
-    kept: dict[str, str | None] = {}
+    replaced: list[tuple[str, str | None]] = []
+    leftovers: list[str] = []
     path = Path()
     try:
         for path, text in texts.items():
             if not _special(path):
                 staged.append(_staged(path, text))
+                leftovers.append(staged[-1][0])
         for path, text in texts.items():
             if _special(path):
                 path.write_bytes(_encoded(text))
         for temporary, final in staged:
             path = Path(final)
             old = _copy(final) if len(staged) > 1 and path.exists() else None
+            leftovers += [old] if old else []
             os.replace(temporary, final)
-            kept[final] = old
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            for final, old in kept.items():
+            replaced.append((final, old))
+    except BaseException as error:
+        for final, old in replaced:
+            with contextlib.suppress(OSError):
                 os.unlink(final) if old is None else os.replace(old, final)
+        if not isinstance(error, OSError):
+            raise
         raise ValueError(f"cannot write the report to {path}: {error.strerror or error}") from None
     finally:
-        for leftover in (*(temporary for temporary, _ in staged), *filter(None, kept.values())):
+        for name in leftovers:
             with contextlib.suppress(OSError):
-                os.unlink(leftover)
+                os.unlink(name)
 
 
 def _staged(path: Path, text: str) -> tuple[str, str]:
