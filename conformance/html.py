@@ -1,6 +1,6 @@
 """The report as one HTML file that needs nothing else: no script, no font, no picture, nothing from the network.
 
-Every string that reaches the page is first spelt out (`clean_lines`) and then escaped, whatever the template says: a
+Every string that reaches the page is first spelt out (`clean`) and then escaped, whatever the template says: a
 target chooses its names, and this page is opened on somebody's CI server.
 """
 
@@ -15,9 +15,9 @@ from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from .explain import CHAPTERS, DECLARED, clean_lines, named
+from .explain import CHAPTERS, DECLARED, clean, clean_lines, named
 from .report import Both, Report, Result, reports, unjudged
 from .requirement import requirements
 
@@ -32,7 +32,7 @@ def html(judged: Report | Both) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_spelt
     )
-    environment.filters |= {"named": named, "shown": _shown}
+    environment.filters |= {"named": named, "shown": _shown, "lines": _lines}
     template = environment.from_string((folder / "report.html").read_text("utf-8"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return template.render(
@@ -49,7 +49,12 @@ def html(judged: Report | Both) -> str:
 
 def _spelt(value: Any) -> Any:
     """What every expression of the template passes through before it is escaped; `Markup` is the template's own."""
-    return clean_lines(str(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return clean(str(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _lines(text: str) -> Markup:
+    """A sentence of ours, which may run over lines."""
+    return escape(clean_lines(text))
 
 
 def _chapters(report: Report) -> Iterator[tuple[str, str, list[Result]]]:

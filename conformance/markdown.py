@@ -126,11 +126,11 @@ def _cause(report: Report, cause: Diagnosis, number: int) -> str:
 
 
 def _wrapped(text: str) -> str:
-    """A code block does not fold its lines by itself."""
-    return "\n".join(
-        textwrap.fill(line, 110, subsequent_indent="       ", break_long_words=False, break_on_hyphens=False)
-        for line in clean_lines(_cut(text, 4000)).split("\n")
-    )
+    """Folded and hung under its first word: a code block does not fold its lines by itself."""
+    first, *more = clean_lines(_cut(text, 4000)).split("\n")
+    hung = " " * 7
+    fold = textwrap.TextWrapper(100, subsequent_indent=hung, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([fold.fill(first), *(fold.fill(hung + line) for line in more)])
 
 
 def _row(result: Result) -> str:
@@ -151,7 +151,9 @@ def _code(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Text on one line that Markdown and HTML leave as it is."""
-    return _STEERING.sub(lambda match: f"&#{ord(match[0])};", _cut(clean(text[:1000]), 600))
+    escaped = _STEERING.sub(lambda match: f"&#{ord(match[0])};", _cut(clean(text[:1000]), 600))
+    # GitHub looks for mail addresses after it has read the entities; a comment keeps the two halves apart.
+    return escaped.replace("&#64;", "&#64;<!-- -->")
 
 
 def _cut(text: str, length: int) -> str:

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from hand_made import both, conforming, failing
 from hostile import HOSTILE
-from tiecheck.conformance.explain import clean_lines
+from tiecheck.conformance.explain import clean, clean_lines
 from tiecheck.conformance.html import LONGEST, html
 from tiecheck.conformance.report import Both, Result
 from tiecheck.conformance.requirement import requirements
@@ -91,8 +91,8 @@ def test_nothing_from_a_target_becomes_markup(hostile):
     page = Page(text)
     assert set(page.tags) == set(Page(plain).tags)
     assert {key for key, _ in page.attributes} == {key for key, _ in Page(plain).attributes}
-    shown = clean_lines(HOSTILE)
-    assert "".join(page.texts).count(shown) >= 15
+    shown = "".join(page.texts)
+    assert shown.count(clean(HOSTILE)) >= 11 and shown.count(clean_lines(HOSTILE)) >= 4
     assert not any(char in text for char in "\x00\x1b\r\u202e\u202c\ud800")
     assert "49" not in page.text  # no template in a template
     text.encode("utf-8")
