@@ -76,7 +76,7 @@ class Expectations:
             name = f"entry {entry.number} ({entry.id})" if entry.id else f"entry {entry.number}"
             if entry.id not in known:
                 near = nearest(entry.id, known)
-                hint = f"; did you mean {near}?" if near else "; `tiecheck spec` lists them"
+                hint = f"; perhaps {near}" if near else "; `tiecheck spec` lists them"
                 out.append(f"entry {entry.number} names no requirement: {entry.id or 'it has no id'}{hint}")
             twin = next((e for e in self.entries[:place] if e.overlaps(entry)), None)
             if twin is not None:

@@ -74,8 +74,8 @@ def test_what_passes_after_all_fails_the_run(id):
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ([("storage.one-memry", "x")], "entry 1 names no requirement: storage.one-memry; did you mean storage.one-mem"),
-        ([("storage", "x")], "entry 1 names no requirement: storage; did you mean"),
+        ([("storage.one-memry", "x")], "entry 1 names no requirement: storage.one-memry; perhaps storage.one-mem"),
+        ([("storage", "x")], "entry 1 names no requirement: storage; perhaps storage."),
         ([("*", "x")], "entry 1 names no requirement: *"),
         ([("", "x")], "entry 1 names no requirement: it has no id"),
         ([(ONE, "x"), (ONE, "y")], "entry 2 (storage.one-memory) stands twice: entry 1 speaks of the same"),
