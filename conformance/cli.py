@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__
+from .console import Progress, abandon_stdout, columns, say, show, stdout_is_stderr, trace
 
 if TYPE_CHECKING:
-    from rich.live import Live
-
+    from .expectations import Expectations
     from .report import Both, Report
 
 CONFORMS, FAILS, NOT_JUDGED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
@@ -110,7 +108,11 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float | 
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N", help="Draw other inputs."
 )
+@click.option("--expected-failures", metavar="FILE", help="TOML that names what is known to fail, and why.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write the report as JUnit XML.")
+@click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
+@click.option("--markdown", "markdown_file", metavar="FILE", help="Write the report for a pull request's summary.")
 @click.option("--quiet", is_flag=True, help="Print the head line only.")
 @click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop asking after so long.")
 @click.option("--traceback", is_flag=True, help="Show the Python traceback of what went wrong.")
@@ -125,7 +127,11 @@ def run(
     select: tuple[str, ...],
     deselect: tuple[str, ...],
     seed: int,
+    expected_failures: str | None,
     json_file: str | None,
+    junit_file: str | None,
+    html_file: str | None,
+    markdown_file: str | None,
     quiet: bool,
     timeout: float | None,
     traceback: bool,
@@ -149,10 +155,12 @@ def run(
         raise Refused("the target is empty; `tiecheck run --help` says what a target is")
     with _said(ValueError):
         assumed = parse_assumptions(assume)
-    path = _report_path(json_file, target)
+    files = {"json": json_file, "junit": junit_file, "html": html_file, "markdown": markdown_file}
+    plan = _plan(files, target, expected_failures)
+    expected = _expectations(expected_failures)
     _check_selection(select, deselect)
     try:
-        with _stdout_is_stderr(), _Progress(enabled=not quiet) as progress:
+        with stdout_is_stderr(), Progress(enabled=not quiet) as progress:
             from .run import run_target
 
             judged = run_target(
@@ -167,32 +175,39 @@ def run(
                 deselect=deselect,
                 seed=seed,
                 timeout=timeout,
+                expected_failures=expected,
                 progress=progress,
             )
     except NotJudged as error:
-        _trace(error, traceback)
+        trace(error, traceback)
         raise Refused(str(error) or "the target could not be judged") from error
     except SystemExit as error:  # never let a target choose our exit status
-        _trace(error, traceback)
+        trace(error, traceback)
         raise Refused(f"{target} ended the process by sys.exit({error.code!r}) instead of giving a model") from error
-    return _deliver(judged, path, quiet)
+    return _deliver(judged, plan, quiet)
 
 
-def _report_path(json_file: str | None, target: str) -> Path | None:
-    """Where the report goes; refused now where it could not be written later, or would overwrite the model's code."""
-    if json_file is None:
-        return None
-    from .report import check_writable
+def _plan(files: dict[str, str | None], target: str, expected_failures: str | None) -> dict[str, Path]:
+    """Where the reports go; refused now where one could not be written later, or would overwrite what is read."""
+    if not any(file is not None for file in files.values()):
+        return {}
+    from .outputs import planned
 
-    if not json_file:
-        raise Refused("cannot write the report: the file name is empty")
-    path = Path(json_file)
-    with _said(ValueError):
-        check_writable(path)
     code = Path(target.rpartition(":")[0])
-    if code.suffix == ".py" and code.exists() and path.exists() and code.samefile(path):
-        raise Refused(f"cannot write the report: {json_file} is the file that the target is in")
-    return path.absolute()  # the target may change the folder that we are in
+    read = [code] if code.suffix == ".py" else []
+    read += [Path(expected_failures)] if expected_failures else []
+    with _said(ValueError):
+        return planned(files, read)
+
+
+def _expectations(file: str | None) -> Expectations | None:
+    if file is None:
+        return None
+    from .errors import NotJudged
+    from .expectations import load
+
+    with _said(NotJudged):
+        return load(file)
 
 
 def _check_selection(select: tuple[str, ...], deselect: tuple[str, ...]) -> None:
@@ -209,23 +224,24 @@ def _check_selection(select: tuple[str, ...], deselect: tuple[str, ...]) -> None
         raise Refused("the selection leaves no requirement to judge")
 
 
-def _deliver(judged: Report | Both, path: Path | None, quiet: bool) -> int:
-    """Write the report, print it, and say how it ended."""
+def _deliver(judged: Report | Both, plan: dict[str, Path], quiet: bool) -> int:
+    """Write the reports, print one, and say how it ended."""
     from . import terminal
-    from .report import write_json
+    from .report import reports, unjudged
 
-    if not terminal.reports(judged):
-        raise Refused("nothing was judged: " + "; ".join(f"{name}: {why}" for name, why in terminal.unjudged(judged)))
+    if not reports(judged):
+        raise Refused("nothing was judged: " + "; ".join(f"{name}: {why}" for name, why in unjudged(judged)))
     status = judged.exit_status
-    if path is not None:
-        document = judged.to_dict()
+    if plan:
+        from .outputs import write
+
         with _said(ValueError):
-            write_json(path, document)
+            write(judged, plan)
     shown = terminal.headlines if quiet else terminal.drawn
     try:
-        _print(shown(judged, width=_width()))
+        show(shown(judged, width=columns()))
     except OSError as error:  # a full disk behind `>`: the verdict stands
-        _say(f"cannot write to standard output: {error.strerror or error}")
+        say(f"cannot write to standard output: {error.strerror or error}")
     return status
 
 
@@ -237,7 +253,7 @@ def spec(word: str | None) -> int:
 
     with _said(LookupError):
         chosen = explain.lookup(word) if word is not None else None
-    _print(terminal.specification(chosen, width=_width()))
+    show(terminal.specification(chosen, width=columns()))
     return 0
 
 
@@ -246,9 +262,9 @@ def list_backends() -> int:
     """Show the backends, and what each can be asked here."""
     from . import terminal
 
-    with _stdout_is_stderr():
+    with stdout_is_stderr():
         rows = _backends()
-    _print(terminal.backends(rows, width=_width()))
+    show(terminal.backends(rows, width=columns()))
     return 0
 
 
@@ -265,82 +281,6 @@ def _backends() -> list[Any]:
     return rows
 
 
-class _Progress:
-    """A line on standard error that says what is being done, from the third second on, where somebody watches.
-
-    A timer and not the calls starts it, since the slowest thing (an import, a large model) comes between two calls.
-    """
-
-    def __init__(self, enabled: bool, after: float = 2.0) -> None:
-        self._text = "working"
-        self._lock = threading.Lock()
-        self._live: Live | None = None
-        self._over = False
-        watched = enabled and sys.stderr is not None and sys.stderr.isatty()
-        self._timer = threading.Timer(after, self._start) if watched else None
-
-    def __enter__(self) -> Callable[[str], None]:
-        if self._timer is not None:
-            self._timer.daemon = True
-            self._timer.start()
-        return self
-
-    def __call__(self, text: str) -> None:
-        self._text = text
-        with self._lock:
-            if self._live is not None:
-                self._live.update(self._line())
-
-    def __exit__(self, *error: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        with self._lock:
-            self._over = True
-            if self._live is not None:
-                self._live.stop()
-
-    def _line(self) -> Any:
-        from rich.spinner import Spinner
-        from rich.text import Text
-
-        from .explain import clean
-
-        return Spinner("dots", Text(clean(self._text), no_wrap=True, overflow="ellipsis"))
-
-    def _start(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        with self._lock:
-            if not self._over:
-                # The streams stay as they are: _stdout_is_stderr has them already.
-                console = Console(stderr=True)
-                self._live = Live(
-                    self._line(), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
-                )
-                self._live.start()
-
-
-@contextlib.contextmanager
-def _stdout_is_stderr() -> Iterator[None]:
-    """What a target prints, also below Python, goes to standard error: standard output is the report's alone."""
-    saved = None
-    with contextlib.suppress(OSError, ValueError):
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        saved = os.dup(1)
-        os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stdout.flush()  # what the target put into our buffer behind our back goes where its other prints went
-        if saved is not None:
-            os.dup2(saved, 1)
-            os.close(saved)
-
-
 @contextlib.contextmanager
 def _said(*kinds: type[Exception]) -> Iterator[None]:
     """Say such an exception as bad input."""
@@ -348,52 +288,6 @@ def _said(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         raise Refused(str(error.args[0] if error.args else error)) from error
-
-
-def _width() -> int | None:
-    """Columns of the terminal; None where the output is not one, and then nothing is folded or coloured."""
-    if sys.stdout is None or not sys.stdout.isatty():
-        return None
-    import shutil
-
-    return max(shutil.get_terminal_size().columns, 20)
-
-
-def _print(text: str) -> None:
-    """Print to standard output whatever its encoding; a reader that has gone away is no error."""
-    stream = sys.stdout
-    if stream is None:
-        return
-    encoding = stream.encoding or "utf-8"
-    try:
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        stream.flush()
-    except BrokenPipeError:
-        _abandon_stdout()
-
-
-def _abandon_stdout() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush does not complain."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(text: str) -> None:
-    """One line on standard error."""
-    from .explain import clean
-
-    line = f"tiecheck: {clean(' '.join(text.split()))}\n"
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        encoding = sys.stderr.encoding or "utf-8"
-        sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
-        sys.stderr.flush()
-
-
-def _trace(error: BaseException, wanted: bool) -> None:
-    if wanted:
-        import traceback
-
-        traceback.print_exception(error)
 
 
 def _sentence(error: click.ClickException) -> str:
@@ -420,18 +314,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        _say(_sentence(error))
+        say(_sentence(error))
         return NOT_JUDGED
     except KeyboardInterrupt:
-        _say("interrupted; nothing was judged")
+        say("interrupted; nothing was judged")
         return INTERRUPTED
     except BrokenPipeError:
-        _abandon_stdout()
+        abandon_stdout()
         return 0
     except OSError as error:
         if _is_run(words) or error.filename is not None:
             return _defect(error, words)
-        _say(f"cannot write to standard output: {error.strerror or error}")
+        say(f"cannot write to standard output: {error.strerror or error}")
         return NOT_JUDGED
     except Exception as error:
         return _defect(error, words)
@@ -443,9 +337,9 @@ def _is_run(words: Sequence[str]) -> bool:
 
 def _defect(error: Exception, words: Sequence[str]) -> int:
     wanted = "--traceback" in words
-    _trace(error, wanted)
+    trace(error, wanted)
     hint = "" if wanted else "; `--traceback` shows where" if _is_run(words) else ""
-    _say(f"this is a defect of tiecheck, not of the model: {type(error).__name__}: {error}{hint}")
+    say(f"this is a defect of tiecheck, not of the model: {type(error).__name__}: {error}{hint}")
     return DEFECT
 
 

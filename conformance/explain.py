@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .report import Diagnosis
     from .requirement import Requirement
 
 CHAPTERS = {
@@ -91,6 +92,11 @@ def plain_words(cause: str) -> str:
     return cause
 
 
+def named(cause: Diagnosis) -> str:
+    """What people read for a cause."""
+    return cause.title or plain_words(cause.cause)
+
+
 def clean(text: str) -> str:
     """``text`` with everything invisible or steering (newlines, escape codes, reversals of direction) spelt out.
 
@@ -102,6 +108,11 @@ def clean(text: str) -> str:
         else char
         for char in text
     )
+
+
+def clean_lines(text: str) -> str:
+    """`clean`, line by line: our own sentences may run over lines."""
+    return "\n".join(map(clean, text.split("\n")))
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from .requirement import Level, Verdict
 
 SCHEMA = "tiecheck/report/1"
 MATRIX_SCHEMA = "tiecheck/matrix/1"
+EXPECTED = "expected to fail"
+SHOULD = "SHOULD: does not fail the run unless --strict is given"
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One cause: what was expected and seen, where, and what mends it. ``fix_verified`` is null where it was not tried."""
+    """One cause: what was expected and seen, where, and what mends it. ``fix_verified`` is null where it was not tried.
+
+    ``title`` is what people read for the cause where its own words do not say it.
+    """
 
     cause: str
     explanation: str
@@ -39,6 +40,14 @@ class Diagnosis:
     evidence: tuple[str, ...]
     fix_verified: bool | None = None
     where: str = ""
+    title: str = ""
+
+    @property
+    def tried(self) -> str:
+        """What became of the fix where it was tried."""
+        if self.fix_verified is None:
+            return ""
+        return f"tried on a second instance: {'it then conforms' if self.fix_verified else 'not enough'}"
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,13 @@ class Report:
         tail += f", {counts['xfail']} failed as expected" if counts["xfail"] else ""
         tail += f", {counts['error']} could not be judged (a defect of tiecheck)" if counts["error"] else ""
         return f"{head}: {applied} of {total} requirements apply, {counts['pass']} passed{tail}"
+
+    def excused(self, cause: Diagnosis) -> str:
+        """Why a cause does not fail the run (`EXPECTED` or `SHOULD`), or "" where it does."""
+        shown = [r for r in self.results if r.id in cause.evidence and r.verdict in ("fail", "xfail")]
+        if not shown or any(r.verdict == "fail" and (r.level == "MUST" or self.strict) for r in shown):
+            return ""
+        return EXPECTED if all(r.verdict == "xfail" for r in shown) else SHOULD
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of section 4: plain values, ``complete`` last."""
@@ -164,6 +180,16 @@ class Both:
         return matrix(self.reports, self.unjudged)
 
 
+def reports(judged: Report | Both) -> tuple[Report, ...]:
+    """The reports in what a run returned."""
+    return judged.reports if isinstance(judged, Both) else (judged,)
+
+
+def unjudged(judged: Report | Both) -> tuple[tuple[str, str], ...]:
+    """Target and reason of what could not be judged."""
+    return judged.unjudged if isinstance(judged, Both) else ()
+
+
 def matrix(reports: Sequence[Report], unjudged: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """Several reports as one JSON matrix."""
     return {
@@ -185,50 +211,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-def _special(path: Path) -> bool:
-    """A device or pipe (``/dev/null``, ``/dev/stdout``), which is written to and never replaced."""
-    return path.exists() and not path.is_file()
-
-
-def check_writable(path: Path) -> None:
-    """ValueError, in one sentence, where a report could not be written to ``path`` later."""
-    folder = Path(os.path.realpath(path)).parent
-    try:
-        if path.is_dir():
-            raise ValueError(f"cannot write the report: {path} is a folder")
-        if not _special(path):
-            if not folder.is_dir():
-                raise ValueError(f"cannot write the report: there is no folder {path.parent}")
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(13, "the file is read-only")
-    except OSError as error:
-        raise ValueError(f"cannot write the report to {path}: {error.strerror or error}") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write, then rename: a reader never sees half a file. ValueError where the system refuses."""
-    temporary = None
-    content = text.encode("utf-8", "backslashreplace")  # a lone surrogate of a file name is a legal JSON escape so
-    try:
-        if _special(path):
-            path.write_bytes(content)
-            return
-        final = os.path.realpath(path)  # a link stays a link
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(final), prefix=".tiecheck-", suffix=".part")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, final)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise ValueError(f"cannot write the report to {path}: {error.strerror or error}") from None
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a report or matrix as JSON (no NaN: what is not finite is said in words)."""
-    write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

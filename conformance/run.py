@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any, Literal
 
-from . import __version__, gather, targets
+from . import __version__, expectations, gather, targets
 from . import probe as probes
 from .declaration import Declaration, merged
 from .diagnosis import diagnose
@@ -49,9 +49,10 @@ class Options:
     seed: int = 0
     timeout: float | None = None
     optimizer: Any = None
+    expected_failures: str | os.PathLike[str] | None = None
 
     def validated(self) -> Options:
-        """These options, or NotJudged with one sentence."""
+        """These options, with the file of expected failures read; or NotJudged with one sentence."""
         if self.profile not in PROFILES:
             raise NotJudged(f"{self.profile!r} is no profile; there are {' and '.join(PROFILES)}")
         if self.declare is not None and self.declare not in DECLARED:
@@ -63,7 +64,7 @@ class Options:
         if self.dtype is not None and self.dtype not in ("float64", "float32", "bfloat16", "float16"):
             raise NotJudged(f"{self.dtype!r} is no dtype to judge in; there are float64, float32, bfloat16 and float16")
         self.chosen()
-        return self
+        return dataclasses.replace(self, expected_failures=expectations.load(self.expected_failures))
 
     def chosen(self) -> frozenset[str]:
         """The ids that are selected; NotJudged where the selection matches nothing."""
@@ -95,6 +96,7 @@ def check(
     optimizer: Any = None,
     assume: Mapping[str, Any] | None = None,
     timeout: float | None = None,
+    expected_failures: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Judge a model, a factory, or a target in the words of the command line; the same run as ``tiecheck run``.
 
@@ -110,6 +112,7 @@ def check(
         optimizer: an optimizer whose groups must list the table exactly once.
         assume: fields of `Declaration` that beat everything else.
         timeout: seconds; what is unfinished then is skipped.
+        expected_failures: a TOML file that names what is known to fail, and why.
 
     Returns:
         A `Report`; for ``declare="both"`` an object with ``.reports`` and ``.conforms`` of both.
@@ -130,6 +133,7 @@ def check(
         seed=seed,
         timeout=timeout,
         optimizer=optimizer,
+        expected_failures=expected_failures,
     ).validated()
     if declare is not None and not isinstance(declare, str | Declaration):
         raise NotJudged('declare is "tied", "untied", "both" or a Declaration')
@@ -144,6 +148,11 @@ def run_target(target: str, *, progress: Progress | None = None, **options: Any)
 
 
 def _run(target: targets.Target, options: Options, progress: Progress | None) -> Report | Both:
+    judged = _as_declared(target, options, progress)
+    return expectations.applied(judged, expectations.load(options.expected_failures))
+
+
+def _as_declared(target: targets.Target, options: Options, progress: Progress | None) -> Report | Both:
     if options.declare != "both":
         flag = {"tied": True, "untied": False}.get(options.declare or "")
         if flag is None and options.declaration is not None:
@@ -452,6 +461,8 @@ def _replay(name: str, options: Options) -> str:
     if options.profile != "standard":
         words += ["--profile", options.profile]
     words += ["--strict"] if options.strict else []
+    if options.expected_failures is not None:
+        words += ["--expected-failures", os.fspath(options.expected_failures)]
     for flag, chosen in (("--select", options.select), ("--deselect", options.deselect)):
         for word in chosen:
             words += [flag, word]

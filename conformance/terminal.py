@@ -11,24 +11,14 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .explain import CHAPTERS, DECLARED, clean, plain_words
+from .explain import CHAPTERS, DECLARED, clean, clean_lines, named
 from .protocol import Backend
-from .report import Both, Diagnosis, Report, Result
+from .report import Both, Diagnosis, Report, Result, reports, unjudged
 from .requirement import Requirement
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold magenta", "skip": "dim", "xfail": "yellow"}
 SHOULD = "a SHOULD that fails does not fail the run unless --strict is given"
 _UNFOLDED = 1_000_000
-
-
-def reports(judged: Report | Both) -> tuple[Report, ...]:
-    """The reports in what a run returned."""
-    return judged.reports if isinstance(judged, Both) else (judged,)
-
-
-def unjudged(judged: Report | Both) -> tuple[tuple[str, str], ...]:
-    """Target and reason of what could not be judged."""
-    return judged.unjudged if isinstance(judged, Both) else ()
 
 
 def headlines(judged: Report | Both, *, width: int | None = None) -> str:
@@ -126,14 +116,12 @@ def _cost(report: Report) -> str:
 def _causes(report: Report) -> list[RenderableType]:
     """The first cause in full, the others in two lines."""
     parts: list[RenderableType] = []
-    failing = {r.id: r for r in report.results if r.verdict == "fail"}
     for number, cause in enumerate(report.diagnosis, 1):
-        levels = {failing[name].level for name in cause.evidence if name in failing}
-        optional = levels == {"SHOULD"} and not report.strict
-        title = Text(f"{number}. {clean(plain_words(cause.cause))}", "bold yellow" if optional else "bold red")
+        excuse = report.excused(cause)
+        title = Text(f"{number}. {clean(named(cause))}", "bold yellow" if excuse else "bold red")
         title.append(clean(f" [{cause.cause}]"), "not bold default")
-        if optional:
-            title.append(" (SHOULD: does not fail the run unless --strict is given)", "not bold default")
+        if excuse:
+            title.append(f" ({excuse})", "not bold default")
         parts += [Text(), title, _cause(cause, number == 1)]
     return parts
 
@@ -144,11 +132,10 @@ def _cause(cause: Diagnosis, whole: bool) -> Table:
     if cause.where and cause.where not in cause.explanation:
         table.add_row("  where", _lines(cause.where))
     if cause.fix:
-        tried = {True: "tried on a second instance: it then conforms", False: "tried on a second instance: not enough"}
         fix = _lines(cause.fix).copy()
         fix.stylize("bold")
-        if cause.fix_verified is not None:
-            fix.append(f"  ({tried[cause.fix_verified]})", "not bold")
+        if cause.tried:
+            fix.append(f"  ({cause.tried})", "not bold")
         table.add_row("  fix", fix)
     if whole and cause.evidence:
         table.add_row("  seen by", Text(clean(", ".join(cause.evidence))))
@@ -157,7 +144,7 @@ def _cause(cause: Diagnosis, whole: bool) -> Table:
 
 def _lines(text: str) -> Text:
     """Our own sentences may run over lines; within a line nothing steers the terminal."""
-    return Text("\n".join(map(clean, text.strip().split("\n"))))
+    return Text(clean_lines(text.strip()))
 
 
 def _results(report: Report) -> Table:
