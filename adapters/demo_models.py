@@ -18,8 +18,8 @@ class Sound(nn.Module):
         self.mixer = nn.GRU(D, D, batch_first=True)
         self.norm = nn.LayerNorm(D)
         self.head = nn.Linear(D, V, bias=False)
-        nn.init.normal_(self.embedding.weight, std=0.2)
-        nn.init.normal_(self.head.weight, std=0.2)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.normal_(self.head.weight, std=0.1)
         self.tie()
 
     def tie(self) -> None:
@@ -102,5 +102,5 @@ class PaddingRow(Sound):
     def tie(self) -> None:
         """Ties, to an embedding with a padding row."""
         self.embedding = nn.Embedding(V, D, padding_idx=0)
-        nn.init.normal_(self.embedding.weight, std=0.2)
+        nn.init.normal_(self.embedding.weight, std=0.1)
         self.head.weight = self.embedding.weight

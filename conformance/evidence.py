@@ -241,6 +241,7 @@ class Holdings:
         trainable: distinct trainable scalars.
         lists: for each enumeration, how often it lists each of the table's parameters.
         refused: enumerations that were not asked, with the reason.
+        stumbles: enumerations that fail because one name of the table stands for another, with what they raised.
         own_counts: what the model says of its own size.
         explained_counts: sizes that are a count of distinct parameters less named position tables.
         dead: trainable V x D parameters that no logit and no loss depends on.
@@ -251,6 +252,7 @@ class Holdings:
     trainable: int
     lists: Mapping[str, tuple[tuple[str, int], ...]]
     refused: Mapping[str, str] = field(default_factory=dict)
+    stumbles: Mapping[str, str] = field(default_factory=dict)
     own_counts: Mapping[str, int] = field(default_factory=dict)
     explained_counts: tuple[int, ...] = ()
     dead: tuple[str, ...] = ()
@@ -277,7 +279,7 @@ class Step:
         before, gradient, after: (rows, D): the table, its accumulated gradient before clipping, and the lookup's side after.
         head: (rows, D) the projection's side after the step; None where its array has other rows or was not seen.
         norm, distinct: of all gradients, as clipping measured it over ``parameters()`` and over distinct parameters.
-        limit: what the norm was clipped to.
+        clipped: by which the gradient is multiplied, if clipping measured the norm of distinct parameters.
         epsilon: of AdamW.
         refused: why no step was made.
     """
@@ -292,7 +294,7 @@ class Step:
     head: Array | None = None
     norm: float = 0.0
     distinct: float = 0.0
-    limit: float = 0.0
+    clipped: float = 1.0
     epsilon: float = 0.0
     dtype: str = "float32"
     refused: str = ""

@@ -219,6 +219,8 @@ def _performed(bench: Bench, operation: Operation) -> After:
             return dataclasses.replace(after, case=bench.seen(result), before=before, after=logits)
     except Exception as error:
         said = f"after {operation.spelling} the model no longer runs: {sentence(error)}"
-        return dataclasses.replace(after, **{"refused" if operation.halfway else "broken": said})
+        if operation.halfway:
+            return dataclasses.replace(after, refused=said)
+        return dataclasses.replace(after, broken=said)
     finally:
         bench.count(result)

@@ -261,7 +261,9 @@ def _judge(
         cost = Cost(time.perf_counter() - started, forward, backward, _peak())
         return _report(target.name, options, declared, surroundings, findings, chosen, notes, cost, unfinished)
 
-    over = (lambda: clock.over) if clock is not None else (lambda: False)
+    def over() -> bool:
+        return clock is not None and clock.over
+
     with subject:
         say("finding out what may be asked")
         known, main, more = settle(subject, declared, options.seed)

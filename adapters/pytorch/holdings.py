@@ -45,7 +45,8 @@ def gather(subject: TorchSubject, probe: Probe, twin: int | None) -> Holdings:
     own = _table_parameters(subject, parameters)
     lists = {"parameters()": _listing(module.parameters(), own, subject)}
     refused: dict[str, str] = {}
-    _ask_optimizers(subject, own, lists, refused)
+    stumbles: dict[str, str] = {}
+    _ask_optimizers(subject, own, lists, refused, stumbles)
     counts = _own_counts(module, refused)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     return Holdings(
@@ -53,6 +54,7 @@ def gather(subject: TorchSubject, probe: Probe, twin: int | None) -> Holdings:
         trainable=trainable,
         lists=lists,
         refused=refused,
+        stumbles=stumbles,
         own_counts=counts,
         explained_counts=_explained(parameters, subject),
         dead=_dead(subject, parameters, probe),
@@ -94,7 +96,11 @@ def _listing(listed: Iterable[Any], own: list[Tensor], subject: TorchSubject) ->
 
 
 def _ask_optimizers(
-    subject: TorchSubject, own: list[Tensor], lists: dict[str, tuple[tuple[str, int], ...]], refused: dict[str, str]
+    subject: TorchSubject,
+    own: list[Tensor],
+    lists: dict[str, tuple[tuple[str, int], ...]],
+    refused: dict[str, str],
+    stumbles: dict[str, str],
 ) -> None:
     if subject._optimizer is not None:
         groups = getattr(subject._optimizer, "param_groups", [])
@@ -119,6 +125,8 @@ def _ask_optimizers(
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "more than one parameter group" in text or "duplicate" in text.lower() or "both decay" in text:
             lists["configure_optimizers()"] = tuple((subject._name_of(t), 2) for t in own)
+        elif isinstance(error, KeyError) and error.args and error.args[0] in _second_names(subject, own):
+            stumbles["configure_optimizers()"] = f"KeyError: {error.args[0]!r}"
         else:
             refused["configure_optimizers"] = f"it raised {type(error).__name__}: {text[:160]}"
         return
@@ -128,6 +136,14 @@ def _ask_optimizers(
         return
     listed = [p for o in optimizers for g in o.param_groups for p in g["params"]]
     lists["configure_optimizers()"] = _listing(listed, own, subject)
+
+
+def _second_names(subject: TorchSubject, own: list[Tensor]) -> set[str]:
+    """Names of the table that ``named_parameters()`` leaves out, since it gives each parameter once."""
+    listed = {name for name, _ in subject.module.named_parameters()}
+    mine = {id(t) for t in own}
+    every = subject.module.named_parameters(remove_duplicate=False)
+    return {name for name, parameter in every if id(parameter) in mine and name not in listed}
 
 
 def _flat(made: Any) -> list[Any]:

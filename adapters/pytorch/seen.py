@@ -263,7 +263,8 @@ def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor) -> Head
     products = [(i, watch.products[i]) for i in sorted(watch.trace(logits).products)]
     parts = [(i, p, matrix) for i, p in products if (matrix := _oriented(p, width, columns)) is not None]
     if sum(m.shape[0] for _, _, m in parts) < min(columns, table.shape[0]):
-        return _by_columns(watch, products, columns, table)  # a product of the network, or of some columns only
+        # A product of the network, of some columns only, or of a matrix of another width.
+        return _by_columns(watch, products, columns, table) or _another_width(watch, products, logits, columns, table)
     index, first, array = parts[0]
     if len(parts) == 1:
         stranger = not first.trace.leaves & watch.trace(table).leaves
@@ -310,6 +311,18 @@ def _by_columns(watch: Watch, products: list[tuple[int, Product]], columns: int,
     return Head(table if whole else first.array, first.trace, None, [index], first)
 
 
+def _another_width(
+    watch: Watch, products: list[tuple[int, Product]], logits: Tensor, columns: int, table: Tensor
+) -> Head | None:
+    """The last product with a matrix of its own of ``columns`` rows, where the network has widened what it looked up."""
+    own = watch.trace(table).leaves
+    for index, product in reversed(products):
+        array = product.array
+        if array.shape[0] == columns and not product.trace.leaves & own and _resembles(product, array, logits, columns):
+            return Head(array, product.trace, _hidden(product, array.shape[1]), [index], product)
+    return None
+
+
 def _resembles(product: Product, array: Tensor, logits: Tensor, columns: int) -> bool:
     """Whether logits follow the product at all: a last layer of the network of just that many rows does not."""
     hidden = _hidden(product, array.shape[1])
@@ -321,10 +334,22 @@ def _resembles(product: Product, array: Tensor, logits: Tensor, columns: int) ->
     count = min(columns, array.shape[0], 512)
     one = (hidden.detach().double() @ array[:count].detach().double().T).nan_to_num()
     other = flat[:, :count].double().nan_to_num()
+    # A bias per token may outweigh the products: without the mean over positions it is gone.
+    if _correlated(one, other):
+        return True
+    return one.shape[0] > 1 and _correlated(one - one.mean(0, keepdim=True), other - other.mean(0, keepdim=True))
+
+
+def _correlated(one: Tensor, other: Tensor) -> bool:
+    """Whether rows of products (N, C) go with rows of logits (N, C), each with the one that it resembles most."""
     one, other = one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True)
+    sizes = one.norm(dim=1)
+    one = one[sizes > 1e-9 * sizes.max()]  # h may be zero at a padding row: such a position tells nothing
+    if not one.shape[0]:
+        return False
     best = (one @ other.T) / (one.norm(dim=1)[:, None] * other.norm(dim=1)[None] + 1e-300)
     # Of n unrelated rows the best correlation over c columns is about sqrt(2 ln n / c).
-    chance = math.sqrt(2 * math.log(max(best.shape[1], 2)) / count)
+    chance = math.sqrt(2 * math.log(max(best.shape[1], 2)) / one.shape[1])
     return bool(best.max(1).values.mean() > min(0.25 + chance, 0.9))
 
 

@@ -649,10 +649,9 @@ class TorchSubject:
 
     def again(self, module: nn.Module) -> TorchSubject:
         """The subject of another module of the same kind that belongs to the run: a copy, or one that was built afresh."""
-        place = {"device": self._device, "dtype": self._dtype}
-        return TorchSubject(
-            module, self.declared, name=self.name, seed=self.seed, caller=self._caller, ours=True, **place
-        )
+        subject = TorchSubject(module, self.declared, name=self.name, seed=self.seed, caller=self._caller, ours=True)
+        subject._device, subject._dtype = self._device, self._dtype
+        return subject
 
     def after(self, module: nn.Module) -> TorchSubject:
         """The subject of what an operation returned: where it is, in the dtype and with the values that it has."""

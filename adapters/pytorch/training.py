@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DECAY = 0.1
 EPSILON = 1e-8
+CLIP_EPSILON = 1e-6  # what clip_grad_norm_ adds to the norm that it divides by
 # How far one step moves the table, as a part of its size: enough for every dtype to see, too little to change the model.
 MOVE = 0.02
 ROWS = 256
@@ -125,7 +126,7 @@ def _one(
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        made |= {"rate": rate, "norm": norm, "distinct": distinct, "limit": distinct / 2}
+        made |= {"rate": rate, "norm": norm, "distinct": distinct, "clipped": distinct / 2 / (distinct + CLIP_EPSILON)}
     optimizer.step()
     return made
 

@@ -81,6 +81,13 @@ def enumerated_once(case: Case) -> Finding:
             return failed(
                 "not-listed", f"{name} does not list {', '.join(missing)}", enumeration=name, parameter=missing[0]
             )
+    for name, why in holdings.stumbles.items():
+        return failed(
+            "listed-twice",
+            f"{name} asks for the table under a second name, which named_parameters() does not list: it raised {why}",
+            level="SHOULD",
+            enumeration=name,
+        )
     if not asked:
         return skipped("the table has no trainable parameter to list")
     refused = "".join(

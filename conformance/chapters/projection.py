@@ -58,7 +58,7 @@ def linear(case: Case) -> Finding:
 
 def _guess(seen: Pass) -> str:
     look = seen.look
-    unseen = look is None or look.head is None
+    unseen = seen.declared.tied and (look is None or look.head is None)
     return "two-matrices" if unseen and seen.through is not None and not _moves(seen.through) else "unknown"
 
 

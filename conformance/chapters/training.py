@@ -22,11 +22,11 @@ def _not_trained(case: Case) -> Finding:
 def updated(step: Step) -> Array:
     """The table after one step of the optimizer, by its formula, on the rows that are kept (rows, D).
 
-    The gradient was clipped to the norm ``limit`` before, decay acts once. SGD: E - r (g + d E), whatever the momentum.
+    Clipping multiplied the gradient by ``clipped`` before, decay acts once. SGD: E - r (g + d E), whatever the momentum.
     AdamW: (1 - r d) E - r g / (|g| + eps), since the first step's moments are the gradient's own.
     """
     assert step.before is not None and step.gradient is not None
-    g = step.gradient * min(1.0, step.limit / (step.distinct + 1e-6))
+    g = step.gradient * step.clipped
     if step.kind == "sgd":
         return np.asarray(step.before - step.rate * (g + step.decay * step.before))
     return np.asarray(step.before * (1 - step.rate * step.decay) - step.rate * g / (np.abs(g) + step.epsilon))
