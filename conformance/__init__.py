@@ -10,13 +10,19 @@ Names load on first use, so that the import itself brings no framework.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Declaration", "NotJudged", "__version__", "check"]
+__all__ = ["Declaration", "NotJudged", "__version__", "check", "parametrize_with_requirements"]
 
-_HOME = {"check": "run", "Declaration": "declaration", "NotJudged": "errors"}
+_HOME = {
+    "check": "run",
+    "Declaration": "declaration",
+    "NotJudged": "errors",
+    "parametrize_with_requirements": "parametrize",
+}
 
 if TYPE_CHECKING:
     from .declaration import Declaration
     from .errors import NotJudged
+    from .parametrize import parametrize_with_requirements
     from .run import check
 
 

@@ -396,8 +396,8 @@ def _trace(error: BaseException, wanted: bool) -> None:
         traceback.print_exception(error)
 
 
-def _sentence(error: click.ClickException) -> str:
-    """Click's message as the end of a sentence: not capital, no full stop."""
+def sentence(error: click.ClickException) -> str:
+    """Click's message as the end of a sentence: no capital, no full stop."""
     if isinstance(error, click.NoSuchOption):
         known = [word for item in error.ctx.command.params for word in item.opts] if error.ctx else []
         return f"there is no option {error.option_name!r}{_near(error.option_name, known)}"
@@ -420,7 +420,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        _say(_sentence(error))
+        _say(sentence(error))
         return NOT_JUDGED
     except KeyboardInterrupt:
         _say("interrupted; nothing was judged")

@@ -1,0 +1,131 @@
+"""What pytest collects: a folder that is the specification, in it the targets, in each its requirements."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .asked import Asked, Judging, Unasked, Unmet
+from .errors import NotJudged
+from .explain import clean
+from .parametrize import ARGUMENT, Demand
+
+PACKAGE = "tiecheck.conformance"
+OPTIONS = pytest.StashKey[dict[str, Any]]()
+_JUDGINGS = pytest.StashKey[dict[Demand, list[Judging]]]()
+
+
+class Specification(pytest.Directory):
+    """Stands for the installed package, of which pytest then collects no file."""
+
+    def collect(self) -> Iterator[pytest.Collector]:
+        """A collector a target."""
+        for text in dict.fromkeys(self.config.option.adapter):
+            yield TargetCollector.from_parent(self, name=_segment(text), text=text)
+
+
+class TargetCollector(pytest.Collector):
+    """One ``--adapter``."""
+
+    def __init__(self, *, text: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.text = text
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """An item a requirement and declaration. CollectError with one sentence for a target that cannot be built."""
+        from .run import Options, understood
+
+        options = self.config.stash[OPTIONS]
+        try:
+            judging = Judging(understood(self.text), Options(**options), self.text)
+            asked = judging.asked()
+        except NotJudged as error:
+            raise self.CollectError(clean(str(error))) from None
+        for name, item in asked:
+            item.replay = replay(self.config, self.text, item.id)
+            yield RequirementItem.from_parent(self, name=name, asked=item)
+
+
+class RequirementItem(pytest.Item):
+    """One requirement of one target."""
+
+    fixturenames: tuple[str, ...] = ()
+    """None; conftests look."""
+
+    def __init__(self, *, asked: Asked, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.asked = asked
+        if self.config.pluginmanager.hasplugin("xdist"):
+            self.add_marker(pytest.mark.xdist_group(asked.judging.label))
+
+    def runtest(self) -> None:
+        """Raise where it is not met."""
+        self.asked()
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """No file and line, but the heading of a failure."""
+        return self.path, None, f"{self.asked.judging.label}: {self.name}"
+
+
+def _segment(text: str) -> str:
+    """A target as a part of a node id, which ``::`` separates."""
+    return clean(text).replace("::", ":")
+
+
+def replay(config: pytest.Config, target: str, id: str) -> str:
+    """The command that asks the same again."""
+    words = ["pytest", "--pyargs", PACKAGE, "--adapter", target]
+    for option, value in vars(config.option).items():
+        if option.startswith("tie_") and value:
+            flag = "--" + option.replace("_", "-")
+            words += [flag] if value is True else []
+            for text in value if isinstance(value, list) else [] if value is True else [value]:
+                words += [flag, str(text)]
+    return shlex.join([*words, "-k", id])
+
+
+def parametrized(metafunc: pytest.Metafunc, marks: Sequence[pytest.Mark]) -> None:
+    """Give a test that is under `parametrize_with_requirements` its requirements."""
+    if ARGUMENT not in metafunc.fixturenames:
+        name = metafunc.function.__name__
+        raise pytest.Collector.CollectError(
+            f"{name} is under parametrize_with_requirements, so it needs an argument called {ARGUMENT}"
+        )
+    try:
+        judgings = [judging for mark in marks for judging in _judgings(metafunc.config, mark.args[0])]
+        asked = [pair for judging in judgings for pair in judging.asked()]
+    except NotJudged as error:
+        raise pytest.Collector.CollectError(f"{metafunc.function.__name__}: {clean(str(error))}") from None
+    grouped = metafunc.config.pluginmanager.hasplugin("xdist")
+    cases = []
+    for name, item in asked:
+        label = item.judging.label
+        group = [pytest.mark.xdist_group(f"{metafunc.module.__name__}:{label}")] if grouped else []
+        cases.append(pytest.param(item, id=f"{label}-{name}" if len(judgings) > 1 else name, marks=group))
+    metafunc.parametrize(ARGUMENT, cases)
+
+
+def _judgings(config: pytest.Config, demand: Demand) -> list[Judging]:
+    """Those of one decorator: the same for every test that it stands on, judged once."""
+    known = config.stash.setdefault(_JUDGINGS, {})
+    if demand not in known:
+        known[demand] = demand.judgings(config.stash.get(OPTIONS, {}))
+    return known[demand]
+
+
+def shape(report: pytest.TestReport, item: pytest.Item, error: object, full: bool) -> None:
+    """Say how an item ended in our words, without a frame of ours."""
+    if isinstance(error, Unasked):
+        path, line, _ = item.reportinfo()
+        # An item of ours has no line; its id tells more than the folder of the package.
+        place = (item.asked.id, None) if isinstance(item, RequirementItem) else (str(path), (line or 0) + 1)
+        report.outcome, report.longrepr = "skipped", (*place, str(error))  # type: ignore[assignment]
+    elif isinstance(error, Unmet):
+        if not (full and error.defect):
+            report.longrepr = str(error)
+        if error.excused and report.outcome == "failed":
+            report.outcome, report.wasxfail = "skipped", error.excused
