@@ -27,8 +27,11 @@ class Unmet(AssertionError):
         self.excused, self.defect = excused, defect
 
 
-class Unasked(Exception):
-    """A requirement that was not asked, and why."""
+def _unasked(reason: str) -> BaseException:
+    """A requirement that was not asked: pytest's own skip, which it does not draw as a traceback (that costs 0.1 s)."""
+    import pytest
+
+    return pytest.skip.Exception(reason, _use_item_location=True)
 
 
 class Judging:
@@ -36,7 +39,7 @@ class Judging:
 
     def __init__(self, target: Target, options: Options, label: str) -> None:
         self.target, self.options, self.label = target, options, label
-        self._judged: Report | Both | NotJudged | Unmet | None = None
+        self.judged: Report | Both | NotJudged | Unmet | None = None
         self._speaker: Asked | None = None
 
     def place(self) -> str:
@@ -66,20 +69,20 @@ class Judging:
 
     def report(self, asker: Asked) -> Report:
         """The report that answers ``asker``. Where there is none, one item says why and the others are not asked."""
-        if self._judged is None:
-            self._judged = self._judge()
-        if isinstance(self._judged, Unmet):
-            raise self._judged.with_traceback(None)
-        if isinstance(self._judged, NotJudged):
+        if self.judged is None:
+            self.judged = self._judge()
+        if isinstance(self.judged, Unmet | NotJudged):
             self._speaker = self._speaker or asker
-            if self._speaker is asker:
-                raise Unmet(f"not judged: {self._judged}")
-            raise Unasked(f"not judged: {self._judged}")
-        for report in getattr(self._judged, "reports", (self._judged,)):
+            if self._speaker is not asker:
+                raise _unasked(f"not judged: {str(self.judged).partition(chr(10))[0]}")
+            if isinstance(self.judged, Unmet):
+                raise self.judged.with_traceback(None)
+            raise Unmet(f"not judged: {named(self.label, str(self.judged))}")
+        for report in getattr(self.judged, "reports", (self.judged,)):
             if asker.declared in ("", report.declared):
                 found: Report = report
                 return found
-        raise Unasked("; ".join(f"not judged: {why}" for _, why in getattr(self._judged, "unjudged", ())))
+        raise _unasked("; ".join(f"not judged: {why}" for _, why in getattr(self.judged, "unjudged", ())))
 
     def _judge(self) -> Report | Both | NotJudged | Unmet:
         from .run import judge
@@ -126,10 +129,8 @@ class Asked:
 
     def notes(self) -> tuple[str, ...]:
         """The sentences that stand above the verdict in a report."""
-        try:
-            return self.judging.report(self).notes
-        except (Unmet, Unasked):
-            return ()
+        judged = self.judging.judged
+        return tuple(note for report in getattr(judged, "reports", (judged,)) for note in getattr(report, "notes", ()))
 
     def __call__(self) -> None:
         """Raise where the requirement is not met, or was not asked."""
@@ -138,7 +139,7 @@ class Asked:
         if result.verdict == "pass":
             return
         if result.verdict == "skip":
-            raise Unasked(result.message)
+            raise _unasked(result.message)
         if result.verdict == "error":
             raise Unmet(result.message, defect=True)
         from .terminal import explained
@@ -149,6 +150,11 @@ class Asked:
         elif result.level == "SHOULD" and not self.judging.options.strict:
             excused = f"SHOULD fails: {result.message}"
         raise Unmet(explained(report, result, self.requirement, replay=self.replay), excused)
+
+
+def named(target: str, sentence: str) -> str:
+    """A sentence that says which target it is about."""
+    return sentence if target in sentence else f"{target}: {sentence}"
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .asked import Asked, Judging, Unasked, Unmet
+from .asked import Asked, Judging, Unmet, named
 from .errors import NotJudged
 from .explain import clean
 from .parametrize import ARGUMENT, Demand
@@ -44,9 +44,8 @@ class TargetCollector(pytest.Collector):
             judging = Judging(understood(self.text), Options(**options), self.text)
             asked = judging.asked()
         except NotJudged as error:
-            raise self.CollectError(clean(str(error))) from None
+            raise self.CollectError(clean(named(self.text, str(error)))) from None
         for name, item in asked:
-            item.replay = replay(self.config, self.text, item.id)
             yield RequirementItem.from_parent(self, name=name, asked=item)
 
 
@@ -66,9 +65,13 @@ class RequirementItem(pytest.Item):
         """Raise where it is not met."""
         self.asked()
 
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """No traceback, nor the time that drawing one takes, for what is said in words."""
+        return str(excinfo.value) if isinstance(excinfo.value, Unmet) else super().repr_failure(excinfo, style)
+
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """No file and line, but the heading of a failure."""
-        return self.path, None, f"{self.asked.judging.label}: {self.name}"
+        """No line that means anything, but the heading of a failure."""
+        return self.path, 0, f"{self.asked.judging.label}: {self.name}"
 
 
 def _segment(text: str) -> str:
@@ -76,16 +79,18 @@ def _segment(text: str) -> str:
     return clean(text).replace("::", ":")
 
 
-def replay(config: pytest.Config, target: str, id: str) -> str:
+def replay(item: pytest.Item, asked: Asked) -> str:
     """The command that asks the same again."""
-    words = ["pytest", "--pyargs", PACKAGE, "--adapter", target]
-    for option, value in vars(config.option).items():
+    if isinstance(item, RequirementItem):
+        words = ["--pyargs", PACKAGE, "--adapter", asked.judging.label, "-k", asked.id]
+    else:
+        words = [item.nodeid.rpartition("]")[0] + "]"]  # xdist may have put a group behind it
+    for option, value in vars(item.config.option).items():
         if option.startswith("tie_") and value:
             flag = "--" + option.replace("_", "-")
-            words += [flag] if value is True else []
-            for text in value if isinstance(value, list) else [] if value is True else [value]:
-                words += [flag, str(text)]
-    return shlex.join([*words, "-k", id])
+            texts = [] if value is True else value if isinstance(value, list) else [value]
+            words += [flag] if value is True else [word for text in texts for word in (flag, str(text))]
+    return shlex.join(["pytest", *words])
 
 
 def parametrized(metafunc: pytest.Metafunc, marks: Sequence[pytest.Mark]) -> None:
@@ -119,11 +124,9 @@ def _judgings(config: pytest.Config, demand: Demand) -> list[Judging]:
 
 def shape(report: pytest.TestReport, item: pytest.Item, error: object, full: bool) -> None:
     """Say how an item ended in our words, without a frame of ours."""
-    if isinstance(error, Unasked):
-        path, line, _ = item.reportinfo()
-        # An item of ours has no line; its id tells more than the folder of the package.
-        place = (item.asked.id, None) if isinstance(item, RequirementItem) else (str(path), (line or 0) + 1)
-        report.outcome, report.longrepr = "skipped", (*place, str(error))  # type: ignore[assignment]
+    if isinstance(item, RequirementItem) and isinstance(report.longrepr, tuple):
+        # A skip. An item of ours has no line; its id tells more than the folder of the package.
+        report.longrepr = (item.asked.id, None, report.longrepr[2])  # type: ignore[assignment]
     elif isinstance(error, Unmet):
         if not (full and error.defect):
             report.longrepr = str(error)

@@ -81,7 +81,10 @@ def pytest_configure(config: pytest.Config) -> None:
     from .items import OPTIONS
     from .steering import Tally, steered
 
-    config.stash[OPTIONS] = steered(targets, words)
+    given = steered(targets, words)
+    if not targets and not given.keys().isdisjoint({"declare", "assume"}):
+        raise pytest.UsageError("--tie-declare and --tie-assume go with --adapter; a test file declares in its decorator")
+    config.stash[OPTIONS] = given
     if asked and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Tally(config), "tiecheck-tally")
 
@@ -122,7 +125,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Gather the evidence, after skips by marker and after fixtures."""
     asked = _asked(item)
     if asked is not None:
-        asked.called = False
+        from .items import replay
+
+        asked.called, asked.replay = False, replay(item, asked)
         asked.gather()
 
 
@@ -166,7 +171,7 @@ def pytest_report_header(config: pytest.Config) -> Sequence[str]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A target's items to one process, as ``--dist loadscope`` does: spread, each process would judge the model."""
-    if config.getvalue("dist") != "load" or not _is_asked(config) or set(config.args) != {PACKAGE}:
+    if config.getvalue("dist") not in ("load", "loadgroup") or not _is_asked(config) or set(config.args) != {PACKAGE}:
         return None
     from xdist.scheduler import LoadScopeScheduling
 
