@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ class Judging:
         self.judged: Report | Both | NotJudged | Unmet | None = None
         self._speaker: Asked | None = None
 
+    @functools.cached_property
     def place(self) -> str:
         """``cpu-float32``: where it will be judged, and in what. Built to find out, unless both are given."""
         device, dtype = self.options.device, self.options.dtype
@@ -60,7 +62,7 @@ class Judging:
         both = self.options.declare == "both"
         words = [f"-{word}" if both else "" for word, _ in builds(self.target, self.options)]
         with _own_warnings():
-            place = self.place()
+            place = self.place
         return [
             (f"{item.id}[{place}{word}]", Asked(self, item, word.removeprefix("-")))
             for word in words
@@ -161,7 +163,9 @@ def named(target: str, sentence: str) -> str:
 def _own_warnings() -> Iterator[None]:
     """A project's ``-W error`` is about its own code: it must not change what a model does while it is judged."""
     with warnings.catch_warnings():
-        warnings.simplefilter("default")
+        kept = [("default" if action == "error" else action, *rest) for action, *rest in warnings.filters]
+        warnings.resetwarnings()
+        warnings.filters.extend(kept)  # type: ignore[attr-defined]
         yield
 
 

@@ -83,7 +83,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     given = steered(targets, words)
     if not targets and not given.keys().isdisjoint({"declare", "assume"}):
-        raise pytest.UsageError("--tie-declare and --tie-assume go with --adapter; a test file declares in its decorator")
+        raise pytest.UsageError(
+            "--tie-declare and --tie-assume go with --adapter; a test file declares in its decorator"
+        )
     config.stash[OPTIONS] = given
     if asked and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Tally(config), "tiecheck-tally")

@@ -90,4 +90,6 @@ class Tally:
             for note in self.notes:
                 terminalreporter.write_line(clean(note))
         if nothing:
-            terminalreporter.write_line("nothing was judged: every requirement that was asked for was skipped", red=True)
+            terminalreporter.write_line(
+                "nothing was judged: every requirement that was asked for was skipped", red=True
+            )
