@@ -80,11 +80,18 @@ class Judging:
             if isinstance(self.judged, Unmet):
                 raise self.judged.with_traceback(None)
             raise Unmet(f"not judged: {named(self.label, str(self.judged))}")
-        for report in getattr(self.judged, "reports", (self.judged,)):
+        for report in self.reports():
             if asker.declared in ("", report.declared):
-                found: Report = report
-                return found
+                return report
         raise _unasked("; ".join(f"not judged: {why}" for _, why in getattr(self.judged, "unjudged", ())))
+
+    def reports(self) -> tuple[Report, ...]:
+        """What there is: none before the first item runs, two where both values of the flag were judged."""
+        from .report import Both, Report
+
+        if isinstance(self.judged, Both):
+            return self.judged.reports
+        return (self.judged,) if isinstance(self.judged, Report) else ()
 
     def _judge(self) -> Report | Both | NotJudged | Unmet:
         from .run import judge
@@ -131,8 +138,7 @@ class Asked:
 
     def notes(self) -> tuple[str, ...]:
         """The sentences that stand above the verdict in a report."""
-        judged = self.judging.judged
-        return tuple(note for report in getattr(judged, "reports", (judged,)) for note in getattr(report, "notes", ()))
+        return tuple(note for report in self.judging.reports() for note in report.notes)
 
     def __call__(self) -> None:
         """Raise where the requirement is not met, or was not asked."""

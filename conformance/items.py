@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from .asked import Asked, Judging, Unmet, named
 from .errors import NotJudged
 from .explain import clean
 from .parametrize import ARGUMENT, Demand
+from .plugin import PACKAGE
 
-PACKAGE = "tiecheck.conformance"
-OPTIONS = pytest.StashKey[dict[str, Any]]()
+OPTIONS = pytest.StashKey[Mapping[str, Any]]()
 _JUDGINGS = pytest.StashKey[dict[Demand, list[Judging]]]()
 
 

@@ -7,16 +7,18 @@ where nobody asks.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-MARK = "tiecheck_requirements"
+from .parametrize import ARGUMENT, MARK
+
 PACKAGE = "tiecheck.conformance"
 
-# The options of `tiecheck run` that mean something here: each is handed to it word for word, so that it validates them.
-# Name, placeholder (None: a flag), whether it may be repeated, help.
+# The options of `tiecheck run` that mean something here: each is handed to it word for word, so that it validates them,
+# and reaches `run.Options` under the same name. Name, placeholder (None: a flag), whether it may be repeated, help.
 STEERING: tuple[tuple[str, str | None, bool, str], ...] = (
     ("declare", "tied|untied|both", False, "what the model is meant to be"),
     ("assume", "KEY=VALUE", True, "declare what the architecture adds on purpose"),
@@ -118,7 +120,7 @@ def _asked(item: pytest.Item) -> Any:
     own = getattr(item, "asked", None)
     if own is None and item.get_closest_marker(MARK) is not None:
         callspec = getattr(item, "callspec", None)
-        own = callspec.params.get("requirement") if callspec is not None else None
+        own = callspec.params.get(ARGUMENT) if callspec is not None else None
     return own if type(own).__module__ == f"{__package__}.asked" else None
 
 
@@ -175,6 +177,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A target's items to one process, as ``--dist loadscope`` does: spread, each process would judge the model."""
     if config.getvalue("dist") not in ("load", "loadgroup") or not _is_asked(config) or set(config.args) != {PACKAGE}:
         return None
-    from xdist.scheduler import LoadScopeScheduling
-
-    return LoadScopeScheduling(config, log)
+    return import_module("xdist.scheduler").LoadScopeScheduling(config, log)

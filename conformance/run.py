@@ -184,7 +184,8 @@ def _flag(options: Options) -> bool | None:
     flag = {"tied": True, "untied": False}.get(options.declare or "")
     if flag is None and options.declaration is not None:
         flag = options.declaration.tied
-    return options.assume.get("tied", flag)
+    assumed: bool | None = options.assume.get("tied", flag)
+    return assumed
 
 
 def builds(target: targets.Target, options: Options) -> tuple[tuple[str | None, bool | None], ...]:

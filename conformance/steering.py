@@ -74,7 +74,7 @@ class Tally:
         if told:
             self.seen += 1
             self.judged += bool(told[0])
-            target = report.nodeid.rpartition("::")[0].removeprefix("tiecheck.conformance::")
+            target = report.nodeid.rpartition("::")[0].removeprefix(f"{__package__}::")
             self.notes.update(dict.fromkeys(f"{target}: {note}" for note in told[1:]))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

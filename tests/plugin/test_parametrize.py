@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .conftest import Run
 
 IDS = [item.id for item in requirements()]
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "pytest.md"
 HEAD = """
 import pytest
 from tiecheck.conformance import Declaration, parametrize_with_requirements
@@ -175,6 +176,17 @@ def test_turned(requirement):
     result = run("-W", "ignore", "-k", "one-memory", "-rs")
     result.assert_outcomes(skipped=1, xfailed=1, passed=1, deselected=3 * len(IDS) - 3)
     assert len(Path("built.txt").read_text().split()) == 4  # the first was neither built nor judged
+
+
+def test_the_file_in_the_documentation(run: Run, pytester: pytest.Pytester) -> None:
+    block = DOCUMENTATION.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    pytester.makepyfile(mymodel="from mine import Tied as build_model", test_documented=block)
+    result = run("-W", "ignore")
+    assert result.ret == 0
+    assert result.parseoutcomes()["passed"] > 20
+    words = ("--pyargs", "tiecheck.conformance", "--adapter", "mymodel.py:build_model", "--tie-profile", "quick", "-v")
+    line = "tiecheck.conformance::mymodel.py:build_model::storage.one-memory[[]cpu-float32] PASSED*"
+    run("-W", "ignore", *words).stdout.fnmatch_lines(line)
 
 
 def test_the_name_is_exported_lazily() -> None:
