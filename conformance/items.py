@@ -24,7 +24,7 @@ class Specification(pytest.Directory):
 
     def collect(self) -> Iterator[pytest.Collector]:
         """A collector a target."""
-        for text in dict.fromkeys(self.config.option.adapter):
+        for text in dict.fromkeys(self.config.option.tie_adapter):
             yield TargetCollector.from_parent(self, name=_segment(text), text=text)
 
 
@@ -46,7 +46,8 @@ class TargetCollector(pytest.Collector):
         except NotJudged as error:
             raise self.CollectError(clean(named(self.text, str(error)))) from None
         for name, item in asked:
-            yield RequirementItem.from_parent(self, name=name, asked=item)
+            # The id in words: pytest then knows what stands in brackets, and finds it again for --lf.
+            yield RequirementItem.from_parent(self, name=name, nodeid=f"{self.nodeid}::{name}", asked=item)
 
 
 class RequirementItem(pytest.Item):
@@ -86,7 +87,7 @@ def replay(item: pytest.Item, asked: Asked) -> str:
     else:
         words = [item.nodeid.rpartition("]")[0] + "]"]  # xdist may have put a group behind it
     for option, value in vars(item.config.option).items():
-        if option.startswith("tie_") and value:
+        if option.startswith("tie_") and option != "tie_adapter" and value:
             flag = "--" + option.replace("_", "-")
             texts = [] if value is True else value if isinstance(value, list) else [value]
             words += [flag] if value is True else [word for text in texts for word in (flag, str(text))]

@@ -34,15 +34,8 @@ STEERING: tuple[tuple[str, str | None, bool, str], ...] = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--adapter``, and the options of ``tiecheck run`` with a prefix."""
-    group = parser.getgroup("tiecheck", "tied embeddings (tiecheck)")
-    group.addoption(
-        "--adapter",
-        action="append",
-        default=[],
-        metavar="TARGET",
-        help=f"a model to judge, as `tiecheck run` names it; with --pyargs {PACKAGE}; repeatable",
-    )
+    """The options of ``tiecheck run`` with a prefix."""
+    group = parser.getgroup("tiecheck", f"tied embeddings (tiecheck): --pyargs {PACKAGE} --adapter TARGET, and")
     for name, value, many, text in STEERING:
         if value is None:
             group.addoption(f"--tie-{name}", action="store_true", help=text)
@@ -50,6 +43,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             group.addoption(f"--tie-{name}", action="append", default=[], metavar=value, help=f"{text}; repeatable")
         else:
             group.addoption(f"--tie-{name}", metavar=value, help=text)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Generator[None, object, object]:
+    """``--adapter``, only where it means something: the word is common, and a project's own option would clash with it."""
+    if PACKAGE in args:
+        parser.getgroup("tiecheck").addoption(
+            "--adapter",
+            action="append",
+            default=[],
+            dest="tie_adapter",
+            metavar="TARGET",
+            help="a model to judge, as `tiecheck run` names it; repeatable",
+        )
+    outcome = yield
+    if PACKAGE not in args and _names_adapter(args) and _names_adapter(parser.parse_known_and_unknown_args(args)[1]):
+        raise pytest.UsageError(f"--adapter names a model for the specification: add --pyargs {PACKAGE}")
+    return outcome
+
+
+def _names_adapter(words: Sequence[str]) -> bool:
+    return any(word.partition("=")[0] == "--adapter" for word in words)
+
+
+def _targets(config: pytest.Config) -> list[str]:
+    """What was given to ``--adapter``."""
+    targets: list[str] = getattr(config.option, "tie_adapter", [])
+    return targets
 
 
 def _words(config: pytest.Config) -> list[str]:
@@ -71,7 +92,7 @@ def _is_asked(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse nonsense before anything is collected."""
     config.addinivalue_line("markers", f"{MARK}(demand): set by tiecheck's parametrize_with_requirements")
-    asked, targets, words = _is_asked(config), config.option.adapter, _words(config)
+    asked, targets, words = _is_asked(config), _targets(config), _words(config)
     if not (asked or targets or words):
         return
     if asked and not targets:
@@ -79,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
             f"{PACKAGE} judges a model, and none was named: add --adapter TARGET (`tiecheck run --help` says what a target is)"
         )
     if targets and not asked:
-        raise pytest.UsageError(f"--adapter names a model for the specification: add --pyargs {PACKAGE}")
+        raise pytest.UsageError(f"{PACKAGE} is named without --pyargs")
     from .items import OPTIONS
     from .steering import Tally, steered
 
@@ -165,11 +186,11 @@ def pytest_runtest_makereport(
 
 def pytest_report_header(config: pytest.Config) -> Sequence[str]:
     """What steers the run."""
-    if not config.option.adapter and not _words(config):
+    if not _targets(config) and not _words(config):
         return ()
     from .steering import header
 
-    return header(config.option.adapter, _words(config))
+    return header(_targets(config), _words(config))
 
 
 @pytest.hookimpl(optionalhook=True)

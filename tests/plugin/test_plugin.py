@@ -122,6 +122,7 @@ def test_what_steers_the_run_is_in_the_header(run: Run) -> None:
     [
         ((*OURS,), "add --adapter TARGET"),
         (("--adapter", "demo:sound"), "add --pyargs tiecheck.conformance"),
+        (("tiecheck.conformance", "--adapter", "demo:sound"), "named without --pyargs"),
         ((*OURS, "--adapter", " "), "--adapter is empty"),
         (("--tie-declare", "tied"), "go with --adapter"),
         (("--tie-dtype", "float17"), "'--tie-dtype': 'float17' is not one of"),
@@ -241,6 +242,19 @@ def test_a_project_of_somebody_else(run: Run, pytester: pytest.Pytester) -> None
     together = run("tests", *OURS, "--adapter", "adapters.theirs:build", *QUICK, "-k", "storage or check_it")
     together.assert_outcomes(passed=6, deselected=len(IDS) - 5, warnings=together.parseoutcomes().get("warnings", 0))
     run("tests").assert_outcomes(passed=1)
+
+
+def test_what_failed_is_found_again(run: Run) -> None:
+    words = (*OURS, "--adapter", "demo:two-matrices", *QUICK, "-q")
+    assert run("-p", "cacheprovider", *words).parseoutcomes()["failed"] == 2
+    again = run("-p", "cacheprovider", *words, "--lf")
+    again.assert_outcomes(failed=2, deselected=len(IDS) - 2)
+
+
+def test_a_project_with_an_option_of_that_name(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("def pytest_addoption(parser): parser.addoption('--adapter')")
+    pytester.makepyfile("def test_theirs(pytestconfig): assert pytestconfig.getoption('adapter') == 'theirs'")
+    run("--adapter", "theirs").assert_outcomes(passed=1)
 
 
 def test_under_xdist_one_process_judges_a_target(run: Run) -> None:
