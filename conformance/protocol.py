@@ -35,6 +35,7 @@ class Subject(Protocol):
     - ``head() -> (V, D)``: the projection's own array, where it is another than the table and no pass can be watched
     - ``control(probe, cotangent) -> (claimed, quotient)``: one difference along the network's own parameters
     - ``can_write(side)``: whether rows lie in memory as rows (without it: they do)
+    - ``dtypes``: every dtype that the table could have, known before any pass
     - ``quantized(values)``: values as the table's dtype holds them
     - ``initial(ids)``: logits with what is neutral at initialization put back for the moment
     - ``steps(probe, kind, count) -> Step``: train a model of the run's own with "sgd" or "adamw"

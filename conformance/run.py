@@ -9,9 +9,9 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from . import __version__, expectations, gather, targets
 from . import probe as probes
@@ -27,6 +27,7 @@ from .report import Both, Cost, Report, Result
 from .requirement import Finding, Requirement, matching, requirements
 
 Progress = Callable[[str], None]
+T = TypeVar("T")
 PROFILES = ("quick", "standard")
 DECLARED = ("tied", "untied", "both")
 EXAMPLES = 8
@@ -120,49 +121,66 @@ def check(
     Raises:
         NotJudged: the command line would exit with status 2; one sentence says why.
     """
-    options = Options(
+    options = options_of(
+        declare,
+        profile=profile,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        strict=strict,
+        select=select,
+        deselect=deselect,
+        optimizer=optimizer,
+        assume=assume,
+        timeout=timeout,
+        expected_failures=expected_failures,
+    )
+    return judge(understood(model), options)
+
+
+def options_of(
+    declare: str | Declaration | None,
+    *,
+    select: str | Iterable[str] = (),
+    deselect: str | Iterable[str] = (),
+    assume: Mapping[str, Any] | None = None,
+    **rest: Any,
+) -> Options:
+    """The arguments of `check` as options. Raises NotJudged with one sentence, TypeError for an unknown name."""
+    if declare is not None and not isinstance(declare, str | Declaration):
+        raise NotJudged('declare is "tied", "untied", "both" or a Declaration')
+    return Options(
         declare=declare if isinstance(declare, str) else None,
         declaration=declare if isinstance(declare, Declaration) else None,
         assume=dict(assume or {}),
-        device=device,
-        dtype=dtype,
-        profile=profile,
-        strict=strict,
         select=(select,) if isinstance(select, str) else tuple(select),
         deselect=(deselect,) if isinstance(deselect, str) else tuple(deselect),
-        seed=seed,
-        timeout=timeout,
-        optimizer=optimizer,
-        expected_failures=expected_failures,
+        **rest,
     ).validated()
-    if declare is not None and not isinstance(declare, str | Declaration):
-        raise NotJudged('declare is "tied", "untied", "both" or a Declaration')
-    target = targets.resolve(model) if isinstance(model, str) else targets.given(model)
-    return _run(target, options, None)
+
+
+def understood(model: Any) -> targets.Target:
+    """A model, a factory, or a target in the words of the command line. Raises NotJudged."""
+    return targets.resolve(model) if isinstance(model, str) else targets.given(model)
 
 
 def run_target(target: str, *, progress: Progress | None = None, **options: Any) -> Report | Both:
     """The run of the command line. Raises NotJudged where it exits with status 2."""
     checked = Options(**options).validated()
-    return _run(targets.resolve(target), checked, progress)
+    return judge(targets.resolve(target), checked, progress)
 
 
-def _run(target: targets.Target, options: Options, progress: Progress | None) -> Report | Both:
+def judge(target: targets.Target, options: Options, progress: Progress | None = None) -> Report | Both:
+    """Judge a target that was understood, under options that were validated. Raises NotJudged."""
     judged = _as_declared(target, options, progress)
     return expectations.applied(judged, expectations.load(options.expected_failures))
 
 
 def _as_declared(target: targets.Target, options: Options, progress: Progress | None) -> Report | Both:
     if options.declare != "both":
-        flag = {"tied": True, "untied": False}.get(options.declare or "")
-        if flag is None and options.declaration is not None:
-            flag = options.declaration.tied
-        flag = options.assume.get("tied", flag)
-        return _one(target, options, flag, progress)
-    if not target.flag:
-        raise NotJudged(f"{target.name} has no tie flag to turn, so it cannot be declared both; say tied or untied")
+        return _one(target, options, _flag(options), progress)
     reports, unjudged = [], []
-    for word, flag in (("tied", True), ("untied", False)):
+    for word, flag in builds(target, options):
         try:
             reports.append(_one(target, dataclasses.replace(options, declare=word), flag, progress))
         except NotJudged as error:
@@ -170,6 +188,24 @@ def _as_declared(target: targets.Target, options: Options, progress: Progress | 
     if not reports:
         raise NotJudged(unjudged[0][1])
     return Both(tuple(reports), tuple(unjudged))
+
+
+def _flag(options: Options) -> bool | None:
+    """Whether the model is to be built tied; None leaves it to its config."""
+    flag = {"tied": True, "untied": False}.get(options.declare or "")
+    if flag is None and options.declaration is not None:
+        flag = options.declaration.tied
+    assumed: bool | None = options.assume.get("tied", flag)
+    return assumed
+
+
+def builds(target: targets.Target, options: Options) -> tuple[tuple[str | None, bool | None], ...]:
+    """What is declared of each build, and whether it is built tied: two builds under ``declare="both"``."""
+    if options.declare != "both":
+        return ((options.declare, _flag(options)),)
+    if not target.flag:
+        raise NotJudged(f"{target.name} has no tie flag to turn, so it cannot be declared both; say tied or untied")
+    return (("tied", True), ("untied", False))
 
 
 def _declaration(built: Built, options: Options) -> Declaration:
@@ -186,9 +222,7 @@ def _declaration(built: Built, options: Options) -> Declaration:
 
 
 def _one(target: targets.Target, options: Options, flag: bool | None, progress: Progress | None) -> Report:
-    if options.timeout is None:
-        return _judge(target, options, flag, progress, None)
-    return _within(options.timeout, lambda clock: _judge(target, options, flag, progress, clock))
+    return within(options.timeout, lambda clock: _judge(target, options, flag, progress, clock))
 
 
 class _Clock:
@@ -196,7 +230,7 @@ class _Clock:
 
     def __init__(self, seconds: float) -> None:
         self.until = time.monotonic() + seconds
-        self.partial: Callable[[], Report] | None = None
+        self.partial: Callable[[], Any] | None = None
 
     @property
     def over(self) -> bool:
@@ -204,8 +238,10 @@ class _Clock:
         return time.monotonic() > self.until
 
 
-def _within(seconds: float, work: Callable[[_Clock], Report]) -> Report:
+def within(seconds: float | None, work: Callable[[_Clock | None], T]) -> T:
     """Run ``work`` in a thread that is left behind when its time is up (a model may hang in native code)."""
+    if seconds is None:
+        return work(None)
     clock = _Clock(seconds)
     outcome: list[Any] = []
 
@@ -219,21 +255,18 @@ def _within(seconds: float, work: Callable[[_Clock], Report]) -> Report:
     thread.start()
     thread.join(seconds)
     if thread.is_alive() and clock.partial is not None:
-        return clock.partial()
+        unfinished: T = clock.partial()
+        return unfinished
     if thread.is_alive():
         raise NotJudged(f"the premise was not reached within the timeout of {seconds:g} seconds")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
-    report: Report = outcome[0]
-    return report
+    finished: T = outcome[0]
+    return finished
 
 
-def _judge(
-    target: targets.Target, options: Options, flag: bool | None, progress: Progress | None, clock: _Clock | None
-) -> Report:
-    started = time.perf_counter()
-    say = progress or (lambda text: None)
-    say("building the model")
+def prepared(target: targets.Target, options: Options, flag: bool | None) -> tuple[Built, Declaration, Any]:
+    """The model, built, what it is declared to be, and the subject that answers for it. Raises NotJudged."""
     built = target.build(flag, options.seed)
     adapter = target.adapter if target.adapter is not None and hasattr(target.adapter, "subject_of") else None
     adapter = adapter or targets.adapter_for(built.model)
@@ -249,6 +282,16 @@ def _judge(
         dtype=options.dtype,
         optimizer=options.optimizer,
     )
+    return built, declared, subject
+
+
+def _judge(
+    target: targets.Target, options: Options, flag: bool | None, progress: Progress | None, clock: _Clock | None
+) -> Report:
+    started = time.perf_counter()
+    say = progress or (lambda text: None)
+    say("building the model")
+    built, declared, subject = prepared(target, options, flag)
     chosen = options.chosen()
     findings: dict[str, tuple[Finding, float]] = {}
     notes = [*built.notes, *subject.notes]

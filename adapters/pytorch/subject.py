@@ -189,6 +189,11 @@ class TorchSubject:
         """The dtype of the table."""
         return dtype_name(self._table.dtype) if self._table is not None else "float32"
 
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Every dtype that the table could have: those of the floating-point tensors, known before any pass."""
+        return tuple(sorted({dtype_name(t.dtype) for _, t in self._named if t.is_floating_point()}))
+
     # --- watching ------------------------------------------------------------------------------------------------
 
     def _watch(self, probe: Probe, inject: Inject | None = None) -> tuple[Watch, Tensor, Tensor]:
