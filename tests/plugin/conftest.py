@@ -8,8 +8,6 @@ from collections.abc import Callable
 import pytest
 from tiecheck.conformance import check
 
-pytest_plugins = ["pytester"]
-
 MODELS = """
 import warnings
 import torch
