@@ -82,6 +82,10 @@ class Judging:
             raise Unmet(f"not judged: {named(self.label, str(self.judged))}")
         for report in self.reports():
             if asker.declared in ("", report.declared):
+                self._speaker = self._speaker or asker
+                fault = next((cause for cause in report.diagnosis if not cause.evidence), None)
+                if fault is not None and self._speaker is asker:  # of the file of expected failures, so of no item
+                    raise Unmet(named(self.label, fault.explanation))
                 return report
         raise _unasked("; ".join(f"not judged: {why}" for _, why in getattr(self.judged, "unjudged", ())))
 

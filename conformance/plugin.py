@@ -30,6 +30,7 @@ STEERING: tuple[tuple[str, str | None, bool, str], ...] = (
     ("deselect", "ID_OR_CHAPTER", True, "judge all but this"),
     ("seed", "N", False, "draw other inputs"),
     ("timeout", "SECONDS", False, "stop asking after so long"),
+    ("expected-failures", "FILE", False, "what is known to fail, and why"),
 )
 
 

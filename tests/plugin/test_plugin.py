@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -290,4 +291,26 @@ def test_where_nobody_asks_nothing_is_loaded_and_nothing_changes(pytester: pytes
     # hypothesis and others load what they like
     result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
-    assert "tiecheck" not in text(result).replace("plugins: tiecheck", "")
+    plugins = re.compile(r"^plugins: .*$", re.MULTILINE)
+    assert "tiecheck" not in plugins.sub("", text(result))
+
+
+def test_what_is_expected_to_fail_does_not_fail_the_run(pytester: pytest.Pytester) -> None:
+    def run(entries: str) -> pytest.RunResult:
+        pytester.path.joinpath("expected.toml").write_text(entries)
+        steering = ("--tie-profile", "quick", "--tie-expected-failures", "expected.toml")
+        return pytester.runpytest_subprocess(
+            "-p", "no:cacheprovider", "--pyargs", "tiecheck.conformance", "--adapter", "demo:two-matrices", *steering
+        )
+
+    known = "".join(
+        f'[[expected]]\nid = "{id}"\nreason = "known"\n' for id in ("storage.one-memory", "storage.write-through")
+    )
+    result = run(known)
+    assert result.ret == 0 and "xfailed" in text(result)
+    stale = run(known + '[[expected]]\nid = "lookup.one-hot"\nreason = "gone"\n')
+    assert stale.ret == 1 and "expected to fail" in text(stale)
+    unknown = run(known + '[[expected]]\nid = "storage.no-such"\nreason = "typo"\n')
+    assert unknown.ret == 1 and "storage.no-such" in text(unknown)
+    broken = run("[[expected")
+    assert broken.ret == 4 or "expected.toml" in text(broken)
