@@ -41,6 +41,7 @@ class Subject(Protocol):
     - ``steps(probe, kind, count) -> Step``: train a model of the run's own with "sgd" or "adamw"
     - ``operations() -> tuple[Operation, ...]``, ``copied()`` and ``again(model)``, the subjects of a deepcopy and of a model
       that was built afresh, which belong to the run: entering those puts nothing back
+    - ``assign(to, of)``: let one name of the model hold the very tensor of another
     - ``shares(other)``: whether two subjects hold any memory together; ``size()``: scalars that a model holds
     """
 

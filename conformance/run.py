@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
-import shlex
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from . import __version__, expectations, gather, targets
-from . import probe as probes
+from . import expectations, targets
 from .declaration import Declaration, merged
-from .diagnosis import diagnose
 from .errors import NotJudged
-from .evidence import Case
-from .operations import Bench, afterwards
-from .premise import has, longest, settle
-from .probe import Room
 from .protocol import Built
-from .report import Both, Cost, Report, Result
-from .requirement import Finding, Requirement, matching, requirements
+from .report import Both, Report
+from .requirement import matching, requirements
+from .verdict import Verdict
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
 PROFILES = ("quick", "standard")
 DECLARED = ("tied", "untied", "both")
-EXAMPLES = 8
-LATER = ("training", "persistence")  # chapters that are judged by what became of the model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,10 +243,10 @@ def within(seconds: float | None, work: Callable[[_Clock | None], T]) -> T:
     thread = threading.Thread(target=target, daemon=True)
     thread.start()
     thread.join(seconds)
-    if thread.is_alive() and clock.partial is not None:
-        unfinished: T = clock.partial()
-        return unfinished
     if thread.is_alive():
+        unfinished: T | None = clock.partial() if clock.partial is not None else None
+        if unfinished is not None:
+            return unfinished
         raise NotJudged(f"the premise was not reached within the timeout of {seconds:g} seconds")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
@@ -288,254 +277,11 @@ def prepared(target: targets.Target, options: Options, flag: bool | None) -> tup
 def _judge(
     target: targets.Target, options: Options, flag: bool | None, progress: Progress | None, clock: _Clock | None
 ) -> Report:
-    started = time.perf_counter()
     say = progress or (lambda text: None)
     say("building the model")
-    built, declared, subject = prepared(target, options, flag)
-    chosen = options.chosen()
-    findings: dict[str, tuple[Finding, float]] = {}
-    notes = [*built.notes, *subject.notes]
-
-    def report(unfinished: str = "") -> Report:
-        forward, backward = (
-            subject.forward_passes + bench.forward_passes,
-            subject.backward_passes + bench.backward_passes,
-        )
-        cost = Cost(time.perf_counter() - started, forward, backward, _peak())
-        return _report(target.name, options, declared, surroundings, findings, chosen, notes, cost, unfinished)
-
-    def over() -> bool:
-        return clock is not None and clock.over
-
-    with subject:
-        say("finding out what may be asked")
-        known, main, more = settle(subject, declared, options.seed)
-        notes += more
-        size = subject.table().size
-        work = gather.effort(options.profile, size)
-        bench = Bench(subject, None, declared, main, size > gather.LARGE_TABLE, over, say)
-        surroundings = environment(subject)
-        if clock is not None:
-            clock.partial = lambda: report("timed out")
-        say("watching passes")
-        case = gather.gather(subject, declared, main, work)
-        surroundings = environment(subject)
-        if built.untrained and options.profile != "quick" and has(subject, "initial"):
-            case = dataclasses.replace(case, initial=subject.initial(main.ids))
-        say("judging")
-        later = [item for item in requirements() if item.chapter in LATER]
-        for item in requirements():
-            if item.id in chosen and item not in later:
-                findings[item.id] = _judged(item, case)
-        failing = {i for i, (f, _) in findings.items() if f.verdict == "fail"}
-        if work == gather.LARGE:
-            notes.append("the table is large: one example was judged in each mode, further ones were not drawn")
-        if work == gather.FULL and not failing:
-            say("drawing further examples")
-            _search(subject, declared, known, options, chosen, findings, clock)
-    if options.profile != "quick" and any(item.id in chosen for item in later):
-        bench.build = _builder(target, options, flag, subject)
-        case = afterwards(bench, case)
-    for item in later:
-        if item.id in chosen:
-            findings[item.id] = _judged(item, case)
+    verdict = Verdict(
+        target, options, flag, prepared(target, options, flag), lambda: clock is not None and clock.over, say
+    )
     if clock is not None:
-        clock.partial = None
-    return report("timed out" if over() else "")
-
-
-def _builder(target: targets.Target, options: Options, flag: bool | None, subject: Any) -> Callable[[], Any] | None:
-    """Builds the subject of another model like the one that is judged; None where the factory has only the one."""
-    if target.given or not has(subject, "again"):
-        return None
-
-    def build() -> Any:
-        return subject.again(target.build(flag, options.seed).model)
-
-    try:
-        alone = not subject.shares(build())
-    except Exception:
-        return None
-    return build if alone else None
-
-
-def _judged(item: Requirement, case: Case) -> tuple[Finding, float]:
-    """A requirement's finding and the seconds it took; an exception in it is a defect of ours, verdict ``error``."""
-    before = time.perf_counter()
-    try:
-        finding = item.judge(case)
-    except Exception as error:
-        if os.environ.get("TIECHECK_DEBUG"):
-            raise
-        finding = Finding("error", f"a defect of tiecheck: {type(error).__name__}: {error}")
-    return finding, time.perf_counter() - before
-
-
-def _search(
-    subject: Any,
-    declared: Declaration,
-    known: Room,
-    options: Options,
-    chosen: frozenset[str],
-    findings: dict[str, tuple[Finding, float]],
-    clock: _Clock | None,
-) -> None:
-    """Let hypothesis draw further examples, and shrink the first that fails."""
-    import hypothesis
-    from hypothesis import HealthCheck, Phase
-
-    known = longest(subject, known)
-    for drawn in probes.covering(known, options.seed):
-        bad = _failing(subject, declared, drawn, chosen)
-        if bad:
-            findings.update(bad)
-            return
-    latest: dict[str, tuple[Finding, float]] = {}
-    state = {"shrinks": 0, "found": False}
-
-    @hypothesis.seed(options.seed)
-    @hypothesis.settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-        verbosity=hypothesis.Verbosity.quiet,
-    )
-    @hypothesis.given(probes.strategy(known, options.seed))
-    def example(drawn: Any) -> None:
-        if clock is not None and clock.over:
-            return
-        if state["found"]:
-            state["shrinks"] += 1
-            if state["shrinks"] > 60:
-                return
-        bad = _failing(subject, declared, drawn, chosen)
-        if bad:
-            state["found"] = True
-            latest.clear()
-            latest.update(bad)
-            raise AssertionError(min(bad))
-
-    try:
-        example()
-    except AssertionError:
-        pass
-    except hypothesis.errors.HypothesisException:
-        pass
-    findings.update(latest)
-
-
-def _failing(
-    subject: Any, declared: Declaration, drawn: Any, chosen: frozenset[str]
-) -> dict[str, tuple[Finding, float]]:
-    """What fails on a further example; nothing for a shape that the model refuses, which is left out."""
-    try:
-        case = gather.gather_more(subject, declared, drawn)
-    except Exception:
-        return {}
-    bad = {}
-    for item in requirements():
-        if item.id in chosen:
-            finding, seconds = _judged(item, case)
-            if finding.verdict == "fail":
-                bad[item.id] = (_with_ids(finding, drawn), seconds)
-    return bad
-
-
-def _with_ids(finding: Finding, drawn: Any) -> Finding:
-    example = {**(finding.counterexample or {}), "ids": probes.as_lists(drawn.ids), "mode": drawn.mode}
-    return dataclasses.replace(finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})")
-
-
-def _report(
-    name: str,
-    options: Options,
-    declared: Declaration,
-    surroundings: Mapping[str, Any],
-    findings: Mapping[str, tuple[Finding, float]],
-    chosen: frozenset[str],
-    notes: list[str],
-    cost: Cost,
-    unfinished: str,
-) -> Report:
-    results = []
-    for item in requirements():
-        if item.id not in chosen:
-            results.append(Result(item.id, item.level, "skip", "not selected"))
-        elif item.id not in findings:
-            results.append(Result(item.id, item.level, "skip", unfinished or "not asked"))
-        else:
-            finding, seconds = findings[item.id]
-            example = finding.counterexample
-            results.append(
-                Result(item.id, finding.level or item.level, finding.verdict, finding.message, example, seconds)
-            )
-    failing = [r for r in results if r.verdict == "fail" and (r.level == "MUST" or options.strict)]
-    errors = [r for r in results if r.verdict == "error"]
-    if not any(r.verdict in ("pass", "fail", "error") for r in results):
-        raise NotJudged("nothing that was selected applies to this model: nothing was judged")
-    word: Literal["tied", "untied"] = "tied" if declared.tied else "untied"
-    levels = {r.id: r.level for r in results}
-    return Report(
-        tiecheck=__version__,
-        target=name,
-        declared=word,
-        conforms=not failing and not errors,
-        environment=surroundings,
-        profile=options.profile,
-        seed=options.seed,
-        results=tuple(results),
-        diagnosis=diagnose({i: f for i, (f, _) in findings.items()}, levels, declared),
-        cost=cost,
-        notes=tuple(dict.fromkeys(notes)),
-        replay=_replay(name, options),
-        strict=options.strict,
-    )
-
-
-def _replay(name: str, options: Options) -> str:
-    words = ["tiecheck", "run", name, "--seed", str(options.seed)]
-    if options.declare:
-        words += ["--declare", options.declare]
-    for key, value in options.assume.items():
-        words += ["--assume", f"{key}={value}"]
-    for flag, text in (("--device", options.device), ("--dtype", options.dtype)):
-        words += [flag, text] if text else []
-    if options.profile != "standard":
-        words += ["--profile", options.profile]
-    words += ["--strict"] if options.strict else []
-    if options.expected_failures is not None:
-        words += ["--expected-failures", os.fspath(options.expected_failures)]
-    for flag, chosen in (("--select", options.select), ("--deselect", options.deselect)):
-        for word in chosen:
-            words += [flag, word]
-    return shlex.join(words)
-
-
-def environment(subject: Any) -> dict[str, Any]:
-    """Python, platform, device, dtype and the versions of what took part."""
-    packages = {}
-    for package in dict.fromkeys(("numpy", "hypothesis", *getattr(subject, "packages", ()))):
-        try:
-            packages[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": getattr(subject, "device", "cpu"),
-        "dtype": getattr(subject, "dtype", "float64"),
-        "packages": packages,
-    }
-
-
-def _peak() -> int:
-    """The most memory that this process has had, in bytes; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(size if sys.platform == "darwin" else size * 1024)
+        clock.partial = lambda: verdict.report("timed out") if verdict.settled else None
+    return verdict.judge()

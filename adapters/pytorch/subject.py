@@ -668,6 +668,14 @@ class TorchSubject:
         """The subject of a deepcopy of the module. Raises what copying raises."""
         return self.again(copy.deepcopy(self.module))
 
+    def assign(self, to: str, of: str) -> None:
+        """Let the name ``to`` hold the very tensor that ``of`` holds. Raises what Python or torch raises."""
+        owner, _, last = to.rpartition(".")
+        value: Any = self.module
+        for part in of.split("."):
+            value = getattr(value, part)
+        setattr(self.module.get_submodule(owner), last, value)
+
     def shares(self, other: TorchSubject) -> bool:
         """Whether two modules hold any memory together."""
         mine = {key_of(t) for _, t in named_tensors(self.module)}
