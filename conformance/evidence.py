@@ -300,13 +300,26 @@ class Step:
     refused: str = ""
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A requirement that fails on what became of a model and did not before: what a finding says, kept in its place.
+
+    A case for each operation would keep a table and a gradient for each; this is all that is asked of them later.
+    """
+
+    id: str
+    cause: str
+    message: str
+    counterexample: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model after a few steps of one optimizer: the first step, and all that was seen afterwards."""
+    """A model after a few steps of one optimizer: the first step, and what no longer holds afterwards."""
 
     kind: str
     step: Step
-    case: Case | None = None
+    lost: tuple[Lost, ...] = ()
     broken: str = ""
 
 
@@ -320,7 +333,7 @@ class After:
         exact: whether it promises the same values.
         weak: whether its passing says nothing.
         halfway: whether it left the model in another precision, where only storage and count are asked.
-        case: None where it was refused or what came back is broken.
+        lost: what no longer holds, where it was performed.
         before, after: logits (N, C) for the same ids.
         refused: why it could not be performed, for reasons that are not the table's.
         broken: what came back cannot be loaded, or no longer runs.
@@ -331,9 +344,10 @@ class After:
     exact: bool = True
     weak: bool = False
     halfway: bool = False
-    case: Case | None = None
+    lost: tuple[Lost, ...] = ()
     before: Array | None = None
     after: Array | None = None
+    dtype: str = "float32"
     refused: str = ""
     broken: str = ""
 
@@ -387,6 +401,7 @@ _CLASSES: dict[str, type] = {
         Holdings,
         Loss,
         Step,
+        Lost,
         Trained,
         After,
         Case,

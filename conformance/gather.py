@@ -41,6 +41,7 @@ class Effort:
         calls: further calls whose graphs are compared.
         aside: repeated calls, a write to the rows that were read, the model's own loss.
         train: all of it in train mode too; else one call of the graph alone.
+        modes: whether that one call is made.
     """
 
     directions: int = 3
@@ -51,6 +52,7 @@ class Effort:
     calls: int = 3
     aside: bool = True
     train: bool = True
+    modes: bool = True
 
 
 FULL = Effort()
@@ -58,7 +60,7 @@ LARGE = Effort(directions=1, inject=False, again=False, sharp=False, calls=0)
 QUICK = Effort(directions=1, inject=False, again=False, sharp=False, calls=0, aside=False, train=False)
 AFTERWARDS = Effort(directions=1, inject=False, again=False, sharp=False, calls=1, aside=False)
 AFTERWARDS_LARGE = Effort(
-    directions=0, write=False, inject=False, again=False, sharp=False, calls=0, aside=False, train=False
+    directions=0, write=False, inject=False, again=False, sharp=False, calls=0, aside=False, train=False, modes=False
 )
 FURTHER = Effort(again=False, sharp=False, calls=0, aside=False)
 
@@ -469,7 +471,7 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     if work.train:
         with contextlib.suppress(NotImplementedError):
             passes.append(_called(subject, one_pass(subject, trained, declared, work), work.calls))
-    elif has(subject, "edges") and first.gradient is not None and first.gradient.table is not None:
+    elif work.modes and has(subject, "edges") and first.gradient is not None and first.gradient.table is not None:
         first = _keep(first, gradient=dataclasses.replace(first.gradient, train_edges=subject.edges(trained, 1)))
         passes = [first]
     dead = unreached(subject, first) if work.aside and has(subject, "can_write") else None

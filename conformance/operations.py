@@ -14,8 +14,9 @@ from typing import Any
 
 from . import gather
 from .declaration import Declaration
-from .evidence import After, Case, Probe, Step, Trained
+from .evidence import After, Case, Lost, Probe, Step, Trained
 from .premise import has, sentence
+from .requirement import requirements
 
 KINDS = ("sgd", "adamw")
 STEPS = 3
@@ -62,6 +63,7 @@ class Bench:
         subject: of the model that is judged; it is not touched.
         build: the subject of a model that was built afresh, None where there is no factory.
         over: whether the time is up.
+        failing: what failed before anything was done, and after training.
     """
 
     subject: Any
@@ -73,18 +75,20 @@ class Bench:
     say: Callable[[str], None] = lambda text: None
     forward_passes: int = 0
     backward_passes: int = 0
+    failing: frozenset[str] = frozenset()
 
     def fresh(self) -> Any:
         """A subject of the run's own. Raises what building or copying raises."""
         return self.build() if self.build is not None else self.subject.copied()
 
-    def watched(self, subject: Any) -> Case:
-        """All applicable evidence of a subject that stands on the bench."""
-        with subject:
-            return self.seen(subject)
+    def lost(self, case: Case, halfway: bool = False) -> tuple[Lost, ...]:
+        """What no longer holds."""
+        from .chapters.persistence import TIE, newly_failing
+
+        return newly_failing(case, self.failing, TIE[:2] if halfway else TIE)
 
     def seen(self, subject: Any) -> Case:
-        """The same inside its block."""
+        """All applicable evidence of a subject, inside its block."""
         return gather.gather(
             subject, self.declared, self.probe, gather.AFTERWARDS_LARGE if self.large else gather.AFTERWARDS
         )
@@ -97,71 +101,61 @@ class Bench:
 
 def afterwards(bench: Bench, case: Case) -> Case:
     """The case with what became of the model in training and under every operation."""
-    reason = _not_asked(bench, case)
-    if reason:
-        return _without(case, reason)
+    if not has(bench.subject, "operations"):
+        return _without(case, "this subject cannot be copied, trained or operated on")
+    failing = _failing(case)
+    if failing:
+        return _without(case, f"not asked: the tie does not hold before ({failing[0]})")
+    bench.failing = frozenset(item.id for item in requirements() if item.judge(case).verdict == "fail")
     copied = bench.build is None
     if copied:
-        lost = _copied(bench, case)
+        lost = _copied(bench)
         if lost is not None:
             return dataclasses.replace(
                 _without(case, _LOST if not lost.refused else lost.refused), after=(lost,), copied=True
             )
-    trained = () if bench.declared.frozen or not has(bench.subject, "steps") else _trained(bench)
-    case = dataclasses.replace(case, trained=trained, copied=copied)
-    after, left_out = [], []
+    trainable = not bench.declared.frozen and has(bench.subject, "steps")
+    if bench.large:
+        return _chained(bench, dataclasses.replace(case, copied=copied), trainable)
+    trained = _trained(bench) if trainable else ()
+    bench.failing |= {lost.id for one in trained for lost in one.lost}
+    after = []
     for operation in bench.subject.operations():
         if bench.over():
             break
-        if bench.large and not operation.large:
-            left_out.append(operation.word)
-            continue
         bench.say(f"after {operation.spelling}")
-        after.append(_performed(bench, operation))
-    missing = dict(case.missing)
-    done = {a.word for a in after}
-    for word in left_out:
-        if word not in done:
-            missing[f"persistence.{word}"] = "left out: the model is large (fewer operations are performed on it)"
-    return dataclasses.replace(case, after=tuple(after), missing=missing)
+        after.append(_performed(bench, operation, trainable))
+    return dataclasses.replace(case, trained=trained, after=tuple(after), copied=copied)
 
 
 _LOST = "the copy that it would be performed on has lost the tie (persistence.deepcopy)"
 
 
-def _not_asked(bench: Bench, case: Case) -> str:
-    """Why nothing is done to the model, or ""."""
-    from .requirement import requirements
-
-    if not has(bench.subject, "operations"):
-        return "this subject cannot be copied, trained or operated on"
+def _failing(case: Case) -> list[str]:
+    """The MUSTs that fail before anything is done: on a model that is not what it should be an operation shows nothing."""
     tie = ("subject", "storage", "lookup", "projection", "gradient")
-    failing = [
-        r.id for r in requirements() if r.chapter in tie and r.level == "MUST" and r.judge(case).verdict == "fail"
-    ]
-    return f"not asked: the tie does not hold before ({failing[0]})" if failing else ""
+    return [r.id for r in requirements() if r.chapter in tie and r.level == "MUST" and r.judge(case).verdict == "fail"]
 
 
 def _without(case: Case, reason: str) -> Case:
     return dataclasses.replace(case, missing={**case.missing, "afterwards": reason})
 
 
-def _copied(bench: Bench, case: Case) -> After | None:
+def _copied(bench: Bench) -> After | None:
     """Where there is no factory: the deepcopy that everything else would happen to, if it is refused or has lost the tie."""
-    from .chapters.persistence import newly_failing
-
     after = After("deepcopy", "copy.deepcopy(model)")
     try:
         subject = bench.subject.copied()
     except Exception as error:
         return dataclasses.replace(after, refused=f"the model cannot be copied: {sentence(error)}")
     try:
-        seen = bench.watched(subject)
+        with subject:
+            lost = bench.lost(bench.seen(subject))
     except Exception as error:
         return dataclasses.replace(after, broken=f"the copy no longer runs: {sentence(error)}")
     finally:
         bench.count(subject)
-    return dataclasses.replace(after, case=seen) if next(newly_failing([case], seen), None) else None
+    return dataclasses.replace(after, lost=lost) if lost else None
 
 
 def _trained(bench: Bench) -> tuple[Trained, ...]:
@@ -179,17 +173,71 @@ def _trained(bench: Bench) -> tuple[Trained, ...]:
             continue
         try:
             with subject:
-                step = subject.steps(bench.probe, kind, STEPS if not bench.large else 1)
-                out.append(Trained(kind, step, None if step.refused else bench.seen(subject)))
+                step = subject.steps(bench.probe, kind, STEPS)
+                out.append(Trained(kind, step, () if step.refused else bench.lost(bench.seen(subject))))
         except Exception as error:
-            out.append(Trained(kind, step, None, f"after the steps the model no longer runs: {sentence(error)}"))
+            out.append(Trained(kind, step, (), f"after the steps the model no longer runs: {sentence(error)}"))
         finally:
             bench.count(subject)
             del subject
     return tuple(out)
 
 
-def _performed(bench: Bench, operation: Operation) -> After:
+def _chained(bench: Bench, case: Case, trainable: bool) -> Case:
+    """On a large model: one copy, one step of each optimizer, then the cheap operations one after the other until the first
+    that loses something; each is judged by a few passes."""
+    trained: list[Trained] = []
+    after: list[After] = []
+    left = {op.word: _LARGE for op in bench.subject.operations() if not op.large}
+    try:
+        subject = bench.fresh()
+    except Exception as error:
+        return _without(case, f"no second model can be had: {sentence(error)}")
+    with subject:
+        before = None
+        for kind in KINDS if trainable else ():
+            bench.say(f"a training step of {kind}")
+            step = subject.steps(bench.probe, kind, 1)
+            seen = bench.seen(subject)
+            before, lost = seen.first.logits, () if step.refused else bench.lost(seen)
+            trained.append(Trained(kind, step, lost))
+            bench.failing |= {one.id for one in lost}
+        before = before if before is not None else bench.seen(subject).first.logits
+    for operation in [op for op in bench.subject.operations() if op.large]:
+        if bench.over() or any(one.lost or one.broken for one in after):
+            left.setdefault(operation.word, "left out: an operation before it has lost the tie")
+            continue
+        bench.say(f"after {operation.spelling}")
+        one = After(operation.word, operation.spelling, operation.exact, operation.weak, operation.halfway)
+        bench.count(subject)
+        try:
+            subject = operation.perform(subject, bench.fresh)
+            with subject:
+                seen = bench.seen(subject)
+                one = dataclasses.replace(
+                    one, lost=bench.lost(seen), before=before, after=seen.first.logits, dtype=seen.first.dtype
+                )
+                before = seen.first.logits
+        except Exception as error:
+            word = "broken" if isinstance(error, Broken) or one.lost else "refused"
+            one = (
+                dataclasses.replace(one, broken=str(error))
+                if word == "broken"
+                else dataclasses.replace(one, refused=sentence(error))
+            )
+        after.append(one)
+    bench.count(subject)
+    missing = {
+        **case.missing,
+        **{f"persistence.{word}": reason for word, reason in left.items() if word not in {a.word for a in after}},
+    }
+    return dataclasses.replace(case, trained=tuple(trained), after=tuple(after), missing=missing)
+
+
+_LARGE = "left out: the model is large (fewer operations are performed on it)"
+
+
+def _performed(bench: Bench, operation: Operation, trainable: bool) -> After:
     """One operation on a model that was trained a little, and the same line again for what comes back."""
     after = After(operation.word, operation.spelling, operation.exact, operation.weak, operation.halfway)
     reason = operation.here()
@@ -201,8 +249,8 @@ def _performed(bench: Bench, operation: Operation) -> After:
     try:
         subject = bench.fresh()
         with subject:
-            if not bench.declared.frozen and has(subject, "steps"):
-                subject.steps(bench.probe, "sgd", 2 if not bench.large else 1)
+            if trainable:
+                subject.steps(bench.probe, "sgd", 2)
             before = subject.logits(bench.probe.ids)
         result = operation.perform(subject, bench.build or bench.fresh)
     except Broken as error:
@@ -216,7 +264,8 @@ def _performed(bench: Bench, operation: Operation) -> After:
     try:
         with result:
             logits = result.logits(bench.probe.ids)
-            return dataclasses.replace(after, case=bench.seen(result), before=before, after=logits)
+            lost = bench.lost(bench.seen(result), operation.halfway)
+            return dataclasses.replace(after, lost=lost, before=before, after=logits, dtype=result.dtype)
     except Exception as error:
         said = f"after {operation.spelling} the model no longer runs: {sentence(error)}"
         if operation.halfway:

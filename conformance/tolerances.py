@@ -244,8 +244,8 @@ def returned(logits: Array, dtype: str) -> float:
 
 
 def norm(size: float, dtype: str) -> float:
-    """How far two norms of one set of gradients may be apart: sums of squares in the gradients' own dtype, by pieces of a
-    few thousand whose rounding grows with the square root of their number; 64 roundings."""
+    """How far two norms of one set of gradients may be apart that one function measured: the pieces are added in another
+    order, a chain of 64."""
     return same_numbers(dtype) * size
 
 

@@ -101,6 +101,10 @@ class TorchSubject:
     ) -> None:
         self._kept = None
         self._table = self._head = None
+        # A watched pass holds every tensor that it saw.
+        self._named, self._buffers = [], []
+        for name in ("_reader", "_watched"):
+            self.__dict__.pop(name, None)
         self._stack.close()
 
     def _materialize(self) -> None:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
 from .. import tolerances
-from ..evidence import After, Case
+from ..evidence import After, Case, Lost
 from ..requirement import Finding, failed, passed, requirement, requirements, skipped
 
 SOURCE = "contract, section 1: all of the above again after each operation that a user performs"
 TIE = ("storage", "count", "lookup", "projection", "gradient")
 
 
-def newly_failing(before: Sequence[Case], after: Case, chapters: Sequence[str] = TIE) -> Iterator[tuple[str, Finding]]:
-    """Every MUST of the tie that fails afterwards and in none of the cases before: id and finding."""
+def newly_failing(case: Case, before: Collection[str] = (), chapters: Sequence[str] = TIE) -> tuple[Lost, ...]:
+    """Every MUST of the tie that fails on a case and is not among the ids that failed before."""
+    out = []
     for item in requirements():
-        if item.chapter not in chapters or item.level != "MUST":
+        if item.chapter not in chapters or item.level != "MUST" or item.id in before:
             continue
-        finding = item.judge(after)
-        if finding.verdict != "fail" or finding.level == "SHOULD":
-            continue
-        if all(item.judge(case).verdict != "fail" for case in before):
-            yield item.id, finding
-
-
-def before_all(case: Case) -> list[Case]:
-    """The model as it was handed in and as it was after a few steps: what failed there is not an operation's fault."""
-    return [case, *(t.case for t in case.trained if t.case is not None)]
+        finding = item.judge(case)
+        if finding.verdict == "fail" and finding.level != "SHOULD":
+            out.append(Lost(item.id, finding.cause or "unknown", finding.message, finding.counterexample or {}))
+    return tuple(out)
 
 
 def _judged(case: Case, word: str) -> Finding:
@@ -40,12 +35,10 @@ def _judged(case: Case, word: str) -> Finding:
     for after in done:
         if after.broken:
             return failed(f"lost-on-{word}", after.broken + _on_copy(case), operation=after.spelling)
-        if after.case is None:
+        if after.refused:
             continue
-        asked = TIE[:2] if after.halfway else TIE
-        lost = next(newly_failing(before_all(case), after.case, asked), None)
-        if lost is not None:
-            return _lost(case, after, *lost)
+        if after.lost:
+            return _lost(case, after, after.lost[0])
         moved = _moved(after)
         if moved:
             message = f"after {after.spelling} the same ids give other logits (by up to {moved:.3g})"
@@ -57,11 +50,11 @@ def _judged(case: Case, word: str) -> Finding:
     return skipped("; ".join(dict.fromkeys(a.refused for a in done if a.refused)) or "nothing that was done proves it")
 
 
-def _lost(case: Case, after: After, id: str, finding: Finding) -> Finding:
+def _lost(case: Case, after: After, lost: Lost) -> Finding:
     """An operation that ties an untied model by force has a word of its own."""
-    cause = "forced-tie" if finding.cause == "forced-tie" else f"lost-on-{after.word}"
-    message = f"after {after.spelling} {id} fails: {finding.message}"
-    facts = {**(finding.counterexample or {}), "operation": after.spelling, "fails": id, "then": finding.cause}
+    cause = "forced-tie" if lost.cause == "forced-tie" else f"lost-on-{after.word}"
+    message = f"after {after.spelling} {lost.id} fails: {lost.message}"
+    facts = {**lost.counterexample, "operation": after.spelling, "fails": lost.id, "then": lost.cause}
     return failed(cause, message + _on_copy(case), **facts)
 
 
@@ -72,12 +65,12 @@ def _on_copy(case: Case) -> str:
 def _moved(after: After) -> float:
     """By how much the logits changed where the same values were promised."""
     one, other = after.before, after.after
-    if not after.exact or one is None or other is None or after.case is None:
+    if not after.exact or one is None or other is None:
         return 0.0
     if one.shape != other.shape:
         return float("inf")
     gap = float(np.nanmax(np.abs(np.nan_to_num(one) - np.nan_to_num(other)), initial=0.0))
-    return gap if gap > tolerances.returned(np.nan_to_num(one), after.case.first.dtype) else 0.0
+    return gap if gap > tolerances.returned(np.nan_to_num(one), after.dtype) else 0.0
 
 
 def _operation(word: str, statement: str, bug: str = "") -> Callable[[Callable[[Case], Finding]], object]:

@@ -7,7 +7,6 @@ import numpy as np
 from .. import tolerances
 from ..evidence import Array, Case, Step, Trained
 from ..requirement import Finding, failed, passed, requirement, skipped
-from .persistence import newly_failing
 
 NAMES = {"sgd": "SGD with momentum", "adamw": "AdamW"}
 
@@ -95,14 +94,12 @@ def _after(case: Case, kind: str) -> Finding:
             continue
         if trained.broken:
             return failed("lost-on-step", trained.broken)
-        if trained.case is None:
-            return skipped(trained.step.refused or "no step was made")
-        lost = next(newly_failing([case], trained.case), None)
-        if lost is not None:
-            id, finding = lost
-            cause = "forced-tie" if finding.cause == "forced-tie" else "lost-on-step"
-            facts = {**(finding.counterexample or {}), "fails": id, "then": finding.cause, "optimizer": NAMES[kind]}
-            return failed(cause, f"after a few steps of {NAMES[kind]} {id} fails: {finding.message}", **facts)
+        if trained.step.refused:
+            return skipped(trained.step.refused)
+        for lost in trained.lost:
+            cause = "forced-tie" if lost.cause == "forced-tie" else "lost-on-step"
+            facts = {**lost.counterexample, "fails": lost.id, "then": lost.cause, "optimizer": NAMES[kind]}
+            return failed(cause, f"after a few steps of {NAMES[kind]} {lost.id} fails: {lost.message}", **facts)
         return passed(f"after a few steps of {NAMES[kind]} all that held holds")
     return _not_trained(case)
 
