@@ -225,7 +225,7 @@ def _clamped(got: Array, expected: Array, bound: Array) -> bool:
         left = lambda row: (torch.autograd.grad(loss(row), E)[0][0, 0] - head).item()
         print(round(((loss(E[0] + step) - loss(E[0] - step)) / 0.02).item(), 2))  # -> -4.0
         print(left(E[0]))  # -> -4.0
-        # broken: the lookup reads the table detached
+        # broken: nothing comes back from the lookup
         print(left(E[0].detach()))  # -> 0.0
     """,
 )
