@@ -10,7 +10,15 @@ Names load on first use, so that the import itself brings no framework.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Declaration", "NotJudged", "TieLost", "__version__", "assert_tied", "check"]
+__all__ = [
+    "Declaration",
+    "NotJudged",
+    "TieLost",
+    "__version__",
+    "assert_tied",
+    "check",
+    "parametrize_with_requirements",
+]
 
 _HOME = {
     "assert_tied": "assertion",
@@ -18,12 +26,14 @@ _HOME = {
     "Declaration": "declaration",
     "NotJudged": "errors",
     "TieLost": "errors",
+    "parametrize_with_requirements": "parametrize",
 }
 
 if TYPE_CHECKING:
     from .assertion import assert_tied
     from .declaration import Declaration
     from .errors import NotJudged, TieLost
+    from .parametrize import parametrize_with_requirements
     from .run import check
 
 

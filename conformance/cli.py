@@ -290,8 +290,8 @@ def _said(*kinds: type[Exception]) -> Iterator[None]:
         raise Refused(str(error.args[0] if error.args else error)) from error
 
 
-def _sentence(error: click.ClickException) -> str:
-    """Click's message as the end of a sentence: not capital, no full stop."""
+def sentence(error: click.ClickException) -> str:
+    """Click's message as the end of a sentence: no capital, no full stop."""
     if isinstance(error, click.NoSuchOption):
         known = [word for item in error.ctx.command.params for word in item.opts] if error.ctx else []
         return f"there is no option {error.option_name!r}{_near(error.option_name, known)}"
@@ -314,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        say(_sentence(error))
+        say(sentence(error))
         return NOT_JUDGED
     except KeyboardInterrupt:
         say("interrupted; nothing was judged")

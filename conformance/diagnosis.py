@@ -6,10 +6,11 @@ other way round. It never changes a verdict.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .declaration import Declaration
+from .evidence import Case
 from .report import Diagnosis
 from .requirement import Finding
 
@@ -187,11 +188,62 @@ CAUSES: dict[str, Cause] = {
 }
 
 
+@dataclass(frozen=True)
+class Mend:
+    """An assignment that would tie the model: the name that is to hold the tensor, the name that holds it, and for which
+    causes it is the mend."""
+
+    to: str
+    of: str
+    causes: frozenset[str] = frozenset({"two-matrices", "equal-copy", "stale-copy", "wrong-table", "partial-tie"})
+
+    @property
+    def line(self) -> str:
+        """As a user writes it."""
+        return f"model.{self.to} = model.{self.of}"
+
+
+_GENERIC = "head.weight = embedding.weight"
+
+
+def mend_of(case: Case) -> Mend | None:
+    """The assignment that gives the projection the lookup's parameter, where both are tensors with names and one shape."""
+    look = case.first.look
+    if not case.declared.tied or look is None or look.head is None:
+        return None
+    a, b = look.table.region, look.head.region
+    if a is None or b is None or a.shape != b.shape or a.strides != b.strides or a.kind != "parameter":
+        return None
+    if a.storage != b.storage:
+        return Mend(b.owner, a.owner) if _is_path(a.owner) and _is_path(b.owner) else None
+    over = (
+        [n for n in case.holdings.named if n.region == dataclasses.replace(a, owner=n.region.owner)]
+        if case.holdings
+        else []
+    )
+    objects = {n.object: n.name for n in over if n.region.kind == "parameter"}
+    other = next((name for name in objects.values() if name != a.owner), None)
+    if len(objects) < 2 or other is None or not _is_path(other):
+        return None
+    return Mend(other, a.owner, frozenset({"two-parameters-one-memory"}))
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can be assigned to: attributes and numbered parts, with dots between."""
+    return (
+        all(part.isidentifier() or part.isdigit() for part in name.split(".")) and not name.rpartition(".")[2].isdigit()
+    )
+
+
 def diagnose(
-    findings: Mapping[str, Finding], levels: Mapping[str, str], declared: Declaration
+    findings: Mapping[str, Finding], levels: Mapping[str, str], mend: Mend | None = None, mended: bool | None = None
 ) -> tuple[Diagnosis, ...]:
-    """Causes of what failed: failed MUSTs before failed SHOULDs, and within them in the order of the table."""
-    del declared
+    """Causes of what failed: failed MUSTs before failed SHOULDs, and within them in the order of the table.
+
+    Args:
+        mend: the assignment that would tie the model, where there is one.
+        mended: whether a second instance conformed after it; None where it was not tried.
+    """
     order = {cause: i for i, cause in enumerate(CAUSES)}
     groups: dict[str, list[str]] = {}
     for id, finding in findings.items():
@@ -213,5 +265,10 @@ def diagnose(
             "",
         )
         place = f" At {where}." if where else ""
-        out.append(Diagnosis(cause, f"{text.expected} Seen: {seen}.{place}", text.mend, tuple(ids), None, where))
+        fits = mend is not None and cause in mend.causes
+        fix = text.mend.replace(_GENERIC, mend.line) if mend is not None and fits else text.mend
+        if mend is not None and fits and mend.line not in fix:
+            fix = f"{mend.line}; or: {fix[0].lower()}{fix[1:]}"
+        tried = mended if fits else None
+        out.append(Diagnosis(cause, f"{text.expected} Seen: {seen}.{place}", fix, tuple(ids), tried, where))
     return tuple(out)

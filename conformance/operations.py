@@ -102,7 +102,7 @@ def afterwards(bench: Bench, case: Case) -> Case:
         return _without(case, reason)
     copied = bench.build is None
     if copied:
-        lost = _copied(bench)
+        lost = _copied(bench, case)
         if lost is not None:
             return dataclasses.replace(
                 _without(case, _LOST if not lost.refused else lost.refused), after=(lost,), copied=True
@@ -146,7 +146,7 @@ def _without(case: Case, reason: str) -> Case:
     return dataclasses.replace(case, missing={**case.missing, "afterwards": reason})
 
 
-def _copied(bench: Bench) -> After | None:
+def _copied(bench: Bench, case: Case) -> After | None:
     """Where there is no factory: the deepcopy that everything else would happen to, if it is refused or has lost the tie."""
     from .chapters.persistence import newly_failing
 
@@ -161,7 +161,7 @@ def _copied(bench: Bench) -> After | None:
         return dataclasses.replace(after, broken=f"the copy no longer runs: {sentence(error)}")
     finally:
         bench.count(subject)
-    return dataclasses.replace(after, case=seen) if newly_failing((), seen) else None
+    return dataclasses.replace(after, case=seen) if next(newly_failing([case], seen), None) else None
 
 
 def _trained(bench: Bench) -> tuple[Trained, ...]:

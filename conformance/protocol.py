@@ -35,11 +35,13 @@ class Subject(Protocol):
     - ``head() -> (V, D)``: the projection's own array, where it is another than the table and no pass can be watched
     - ``control(probe, cotangent) -> (claimed, quotient)``: one difference along the network's own parameters
     - ``can_write(side)``: whether rows lie in memory as rows (without it: they do)
+    - ``dtypes``: every dtype that the table could have, known before any pass
     - ``quantized(values)``: values as the table's dtype holds them
     - ``initial(ids)``: logits with what is neutral at initialization put back for the moment
     - ``steps(probe, kind, count) -> Step``: train a model of the run's own with "sgd" or "adamw"
     - ``operations() -> tuple[Operation, ...]``, ``copied()`` and ``again(model)``, the subjects of a deepcopy and of a model
       that was built afresh, which belong to the run: entering those puts nothing back
+    - ``assign(to, of)``: let one name of the model hold the very tensor of another
     - ``shares(other)``: whether two subjects hold any memory together; ``size()``: scalars that a model holds
     """
 

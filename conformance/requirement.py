@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -138,3 +140,15 @@ def matching(words: tuple[str, ...]) -> frozenset[str]:
             raise ValueError(f"{word!r} names no requirement and no chapter; `tiecheck spec` lists them")
         chosen |= hits
     return frozenset(chosen)
+
+
+def judged(item: Requirement, case: Case) -> tuple[Finding, float]:
+    """A requirement's finding and the seconds it took; an exception in it is a defect of ours, verdict ``error``."""
+    before = time.perf_counter()
+    try:
+        finding = item.judge(case)
+    except Exception as error:
+        if os.environ.get("TIECHECK_DEBUG"):
+            raise
+        finding = Finding("error", f"a defect of tiecheck: {type(error).__name__}: {error}")
+    return finding, time.perf_counter() - before

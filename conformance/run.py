@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
-import shlex
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from importlib import metadata
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
-from . import __version__, expectations, gather, targets
-from . import probe as probes
+from . import expectations, targets
 from .declaration import Declaration, merged
-from .diagnosis import diagnose
 from .errors import NotJudged
-from .evidence import Case
-from .operations import Bench, afterwards
-from .premise import has, longest, settle
-from .probe import Room
 from .protocol import Built
-from .report import Both, Cost, Report, Result
-from .requirement import Finding, Requirement, matching, requirements
+from .report import Both, Report
+from .requirement import matching, requirements
+from .verdict import Verdict
 
 Progress = Callable[[str], None]
+T = TypeVar("T")
 PROFILES = ("quick", "standard")
 DECLARED = ("tied", "untied", "both")
-EXAMPLES = 8
-LATER = ("training", "persistence")  # chapters that are judged by what became of the model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,49 +110,66 @@ def check(
     Raises:
         NotJudged: the command line would exit with status 2; one sentence says why.
     """
-    options = Options(
+    options = options_of(
+        declare,
+        profile=profile,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        strict=strict,
+        select=select,
+        deselect=deselect,
+        optimizer=optimizer,
+        assume=assume,
+        timeout=timeout,
+        expected_failures=expected_failures,
+    )
+    return judge(understood(model), options)
+
+
+def options_of(
+    declare: str | Declaration | None,
+    *,
+    select: str | Iterable[str] = (),
+    deselect: str | Iterable[str] = (),
+    assume: Mapping[str, Any] | None = None,
+    **rest: Any,
+) -> Options:
+    """The arguments of `check` as options. Raises NotJudged with one sentence, TypeError for an unknown name."""
+    if declare is not None and not isinstance(declare, str | Declaration):
+        raise NotJudged('declare is "tied", "untied", "both" or a Declaration')
+    return Options(
         declare=declare if isinstance(declare, str) else None,
         declaration=declare if isinstance(declare, Declaration) else None,
         assume=dict(assume or {}),
-        device=device,
-        dtype=dtype,
-        profile=profile,
-        strict=strict,
         select=(select,) if isinstance(select, str) else tuple(select),
         deselect=(deselect,) if isinstance(deselect, str) else tuple(deselect),
-        seed=seed,
-        timeout=timeout,
-        optimizer=optimizer,
-        expected_failures=expected_failures,
+        **rest,
     ).validated()
-    if declare is not None and not isinstance(declare, str | Declaration):
-        raise NotJudged('declare is "tied", "untied", "both" or a Declaration')
-    target = targets.resolve(model) if isinstance(model, str) else targets.given(model)
-    return _run(target, options, None)
+
+
+def understood(model: Any) -> targets.Target:
+    """A model, a factory, or a target in the words of the command line. Raises NotJudged."""
+    return targets.resolve(model) if isinstance(model, str) else targets.given(model)
 
 
 def run_target(target: str, *, progress: Progress | None = None, **options: Any) -> Report | Both:
     """The run of the command line. Raises NotJudged where it exits with status 2."""
     checked = Options(**options).validated()
-    return _run(targets.resolve(target), checked, progress)
+    return judge(targets.resolve(target), checked, progress)
 
 
-def _run(target: targets.Target, options: Options, progress: Progress | None) -> Report | Both:
+def judge(target: targets.Target, options: Options, progress: Progress | None = None) -> Report | Both:
+    """Judge a target that was understood, under options that were validated. Raises NotJudged."""
     judged = _as_declared(target, options, progress)
     return expectations.applied(judged, expectations.load(options.expected_failures))
 
 
 def _as_declared(target: targets.Target, options: Options, progress: Progress | None) -> Report | Both:
     if options.declare != "both":
-        flag = {"tied": True, "untied": False}.get(options.declare or "")
-        if flag is None and options.declaration is not None:
-            flag = options.declaration.tied
-        flag = options.assume.get("tied", flag)
-        return _one(target, options, flag, progress)
-    if not target.flag:
-        raise NotJudged(f"{target.name} has no tie flag to turn, so it cannot be declared both; say tied or untied")
+        return _one(target, options, _flag(options), progress)
     reports, unjudged = [], []
-    for word, flag in (("tied", True), ("untied", False)):
+    for word, flag in builds(target, options):
         try:
             reports.append(_one(target, dataclasses.replace(options, declare=word), flag, progress))
         except NotJudged as error:
@@ -170,6 +177,24 @@ def _as_declared(target: targets.Target, options: Options, progress: Progress | 
     if not reports:
         raise NotJudged(unjudged[0][1])
     return Both(tuple(reports), tuple(unjudged))
+
+
+def _flag(options: Options) -> bool | None:
+    """Whether the model is to be built tied; None leaves it to its config."""
+    flag = {"tied": True, "untied": False}.get(options.declare or "")
+    if flag is None and options.declaration is not None:
+        flag = options.declaration.tied
+    assumed: bool | None = options.assume.get("tied", flag)
+    return assumed
+
+
+def builds(target: targets.Target, options: Options) -> tuple[tuple[str | None, bool | None], ...]:
+    """What is declared of each build, and whether it is built tied: two builds under ``declare="both"``."""
+    if options.declare != "both":
+        return ((options.declare, _flag(options)),)
+    if not target.flag:
+        raise NotJudged(f"{target.name} has no tie flag to turn, so it cannot be declared both; say tied or untied")
+    return (("tied", True), ("untied", False))
 
 
 def _declaration(built: Built, options: Options) -> Declaration:
@@ -186,9 +211,7 @@ def _declaration(built: Built, options: Options) -> Declaration:
 
 
 def _one(target: targets.Target, options: Options, flag: bool | None, progress: Progress | None) -> Report:
-    if options.timeout is None:
-        return _judge(target, options, flag, progress, None)
-    return _within(options.timeout, lambda clock: _judge(target, options, flag, progress, clock))
+    return within(options.timeout, lambda clock: _judge(target, options, flag, progress, clock))
 
 
 class _Clock:
@@ -196,7 +219,7 @@ class _Clock:
 
     def __init__(self, seconds: float) -> None:
         self.until = time.monotonic() + seconds
-        self.partial: Callable[[], Report] | None = None
+        self.partial: Callable[[], Any] | None = None
 
     @property
     def over(self) -> bool:
@@ -204,8 +227,10 @@ class _Clock:
         return time.monotonic() > self.until
 
 
-def _within(seconds: float, work: Callable[[_Clock], Report]) -> Report:
+def within(seconds: float | None, work: Callable[[_Clock | None], T]) -> T:
     """Run ``work`` in a thread that is left behind when its time is up (a model may hang in native code)."""
+    if seconds is None:
+        return work(None)
     clock = _Clock(seconds)
     outcome: list[Any] = []
 
@@ -218,22 +243,19 @@ def _within(seconds: float, work: Callable[[_Clock], Report]) -> Report:
     thread = threading.Thread(target=target, daemon=True)
     thread.start()
     thread.join(seconds)
-    if thread.is_alive() and clock.partial is not None:
-        return clock.partial()
     if thread.is_alive():
+        unfinished: T | None = clock.partial() if clock.partial is not None else None
+        if unfinished is not None:
+            return unfinished
         raise NotJudged(f"the premise was not reached within the timeout of {seconds:g} seconds")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
-    report: Report = outcome[0]
-    return report
+    finished: T = outcome[0]
+    return finished
 
 
-def _judge(
-    target: targets.Target, options: Options, flag: bool | None, progress: Progress | None, clock: _Clock | None
-) -> Report:
-    started = time.perf_counter()
-    say = progress or (lambda text: None)
-    say("building the model")
+def prepared(target: targets.Target, options: Options, flag: bool | None) -> tuple[Built, Declaration, Any]:
+    """The model, built, what it is declared to be, and the subject that answers for it. Raises NotJudged."""
     built = target.build(flag, options.seed)
     adapter = target.adapter if target.adapter is not None and hasattr(target.adapter, "subject_of") else None
     adapter = adapter or targets.adapter_for(built.model)
@@ -249,250 +271,17 @@ def _judge(
         dtype=options.dtype,
         optimizer=options.optimizer,
     )
-    chosen = options.chosen()
-    findings: dict[str, tuple[Finding, float]] = {}
-    notes = [*built.notes, *subject.notes]
-
-    def report(unfinished: str = "") -> Report:
-        forward, backward = (
-            subject.forward_passes + bench.forward_passes,
-            subject.backward_passes + bench.backward_passes,
-        )
-        cost = Cost(time.perf_counter() - started, forward, backward, _peak())
-        return _report(target.name, options, declared, surroundings, findings, chosen, notes, cost, unfinished)
-
-    def over() -> bool:
-        return clock is not None and clock.over
-
-    with subject:
-        say("finding out what may be asked")
-        known, main, more = settle(subject, declared, options.seed)
-        notes += more
-        size = subject.table().size
-        work = gather.effort(options.profile, size)
-        bench = Bench(subject, None, declared, main, size > gather.LARGE_TABLE, over, say)
-        surroundings = environment(subject)
-        if clock is not None:
-            clock.partial = lambda: report("timed out")
-        say("watching passes")
-        case = gather.gather(subject, declared, main, work)
-        surroundings = environment(subject)
-        if built.untrained and options.profile != "quick" and has(subject, "initial"):
-            case = dataclasses.replace(case, initial=subject.initial(main.ids))
-        say("judging")
-        later = [item for item in requirements() if item.chapter in LATER]
-        for item in requirements():
-            if item.id in chosen and item not in later:
-                findings[item.id] = _judged(item, case)
-        failing = {i for i, (f, _) in findings.items() if f.verdict == "fail"}
-        if work == gather.LARGE:
-            notes.append("the table is large: one example was judged in each mode, further ones were not drawn")
-        if work == gather.FULL and not failing:
-            say("drawing further examples")
-            _search(subject, declared, known, options, chosen, findings, clock)
-    if options.profile != "quick" and any(item.id in chosen for item in later):
-        bench.build = _builder(target, options, flag, subject)
-        case = afterwards(bench, case)
-    for item in later:
-        if item.id in chosen:
-            findings[item.id] = _judged(item, case)
-    if clock is not None:
-        clock.partial = None
-    return report("timed out" if over() else "")
+    return built, declared, subject
 
 
-def _builder(target: targets.Target, options: Options, flag: bool | None, subject: Any) -> Callable[[], Any] | None:
-    """Builds the subject of another model like the one that is judged; None where the factory has only the one."""
-    if target.given or not has(subject, "again"):
-        return None
-
-    def build() -> Any:
-        return subject.again(target.build(flag, options.seed).model)
-
-    try:
-        alone = not subject.shares(build())
-    except Exception:
-        return None
-    return build if alone else None
-
-
-def _judged(item: Requirement, case: Case) -> tuple[Finding, float]:
-    """A requirement's finding and the seconds it took; an exception in it is a defect of ours, verdict ``error``."""
-    before = time.perf_counter()
-    try:
-        finding = item.judge(case)
-    except Exception as error:
-        if os.environ.get("TIECHECK_DEBUG"):
-            raise
-        finding = Finding("error", f"a defect of tiecheck: {type(error).__name__}: {error}")
-    return finding, time.perf_counter() - before
-
-
-def _search(
-    subject: Any,
-    declared: Declaration,
-    known: Room,
-    options: Options,
-    chosen: frozenset[str],
-    findings: dict[str, tuple[Finding, float]],
-    clock: _Clock | None,
-) -> None:
-    """Let hypothesis draw further examples, and shrink the first that fails."""
-    import hypothesis
-    from hypothesis import HealthCheck, Phase
-
-    known = longest(subject, known)
-    for drawn in probes.covering(known, options.seed):
-        bad = _failing(subject, declared, drawn, chosen)
-        if bad:
-            findings.update(bad)
-            return
-    latest: dict[str, tuple[Finding, float]] = {}
-    state = {"shrinks": 0, "found": False}
-
-    @hypothesis.seed(options.seed)
-    @hypothesis.settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-        verbosity=hypothesis.Verbosity.quiet,
-    )
-    @hypothesis.given(probes.strategy(known, options.seed))
-    def example(drawn: Any) -> None:
-        if clock is not None and clock.over:
-            return
-        if state["found"]:
-            state["shrinks"] += 1
-            if state["shrinks"] > 60:
-                return
-        bad = _failing(subject, declared, drawn, chosen)
-        if bad:
-            state["found"] = True
-            latest.clear()
-            latest.update(bad)
-            raise AssertionError(min(bad))
-
-    try:
-        example()
-    except AssertionError:
-        pass
-    except hypothesis.errors.HypothesisException:
-        pass
-    findings.update(latest)
-
-
-def _failing(
-    subject: Any, declared: Declaration, drawn: Any, chosen: frozenset[str]
-) -> dict[str, tuple[Finding, float]]:
-    """What fails on a further example; nothing for a shape that the model refuses, which is left out."""
-    try:
-        case = gather.gather_more(subject, declared, drawn)
-    except Exception:
-        return {}
-    bad = {}
-    for item in requirements():
-        if item.id in chosen:
-            finding, seconds = _judged(item, case)
-            if finding.verdict == "fail":
-                bad[item.id] = (_with_ids(finding, drawn), seconds)
-    return bad
-
-
-def _with_ids(finding: Finding, drawn: Any) -> Finding:
-    example = {**(finding.counterexample or {}), "ids": probes.as_lists(drawn.ids), "mode": drawn.mode}
-    return dataclasses.replace(finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})")
-
-
-def _report(
-    name: str,
-    options: Options,
-    declared: Declaration,
-    surroundings: Mapping[str, Any],
-    findings: Mapping[str, tuple[Finding, float]],
-    chosen: frozenset[str],
-    notes: list[str],
-    cost: Cost,
-    unfinished: str,
+def _judge(
+    target: targets.Target, options: Options, flag: bool | None, progress: Progress | None, clock: _Clock | None
 ) -> Report:
-    results = []
-    for item in requirements():
-        if item.id not in chosen:
-            results.append(Result(item.id, item.level, "skip", "not selected"))
-        elif item.id not in findings:
-            results.append(Result(item.id, item.level, "skip", unfinished or "not asked"))
-        else:
-            finding, seconds = findings[item.id]
-            example = finding.counterexample
-            results.append(
-                Result(item.id, finding.level or item.level, finding.verdict, finding.message, example, seconds)
-            )
-    failing = [r for r in results if r.verdict == "fail" and (r.level == "MUST" or options.strict)]
-    errors = [r for r in results if r.verdict == "error"]
-    if not any(r.verdict in ("pass", "fail", "error") for r in results):
-        raise NotJudged("nothing that was selected applies to this model: nothing was judged")
-    word: Literal["tied", "untied"] = "tied" if declared.tied else "untied"
-    levels = {r.id: r.level for r in results}
-    return Report(
-        tiecheck=__version__,
-        target=name,
-        declared=word,
-        conforms=not failing and not errors,
-        environment=surroundings,
-        profile=options.profile,
-        seed=options.seed,
-        results=tuple(results),
-        diagnosis=diagnose({i: f for i, (f, _) in findings.items()}, levels, declared),
-        cost=cost,
-        notes=tuple(dict.fromkeys(notes)),
-        replay=_replay(name, options),
-        strict=options.strict,
+    say = progress or (lambda text: None)
+    say("building the model")
+    verdict = Verdict(
+        target, options, flag, prepared(target, options, flag), lambda: clock is not None and clock.over, say
     )
-
-
-def _replay(name: str, options: Options) -> str:
-    words = ["tiecheck", "run", name, "--seed", str(options.seed)]
-    if options.declare:
-        words += ["--declare", options.declare]
-    for key, value in options.assume.items():
-        words += ["--assume", f"{key}={value}"]
-    for flag, text in (("--device", options.device), ("--dtype", options.dtype)):
-        words += [flag, text] if text else []
-    if options.profile != "standard":
-        words += ["--profile", options.profile]
-    words += ["--strict"] if options.strict else []
-    if options.expected_failures is not None:
-        words += ["--expected-failures", os.fspath(options.expected_failures)]
-    for flag, chosen in (("--select", options.select), ("--deselect", options.deselect)):
-        for word in chosen:
-            words += [flag, word]
-    return shlex.join(words)
-
-
-def environment(subject: Any) -> dict[str, Any]:
-    """Python, platform, device, dtype and the versions of what took part."""
-    packages = {}
-    for package in dict.fromkeys(("numpy", "hypothesis", *getattr(subject, "packages", ()))):
-        try:
-            packages[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": getattr(subject, "device", "cpu"),
-        "dtype": getattr(subject, "dtype", "float64"),
-        "packages": packages,
-    }
-
-
-def _peak() -> int:
-    """The most memory that this process has had, in bytes; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(size if sys.platform == "darwin" else size * 1024)
+    if clock is not None:
+        clock.partial = lambda: verdict.report("timed out") if verdict.settled else None
+    return verdict.judge()

@@ -39,6 +39,22 @@ def drawn(judged: Report | Both, *, width: int | None = None) -> str:
     return _text([*parts, *_unjudged(judged)], width)
 
 
+def explained(report: Report, result: Result, item: Requirement, *, replay: str = "") -> str:
+    """One failing requirement by itself: what was seen, what is stated, and the causes that it is evidence of."""
+    table = _grid(2)
+    table.add_row("  states", Text(clean(item.statement)))
+    if result.counterexample:
+        table.add_row("  numbers", Text(clean(_counterexample(result.counterexample))))
+    parts: list[RenderableType] = [Text(f"{result.level}: {clean(result.message)}"), table]
+    for cause in report.diagnosis:
+        if result.id in cause.evidence:
+            parts += [Text(), Text(f"{clean(named(cause))} [{clean(cause.cause)}]"), _cause(cause, True)]
+    parts += [Text()] + [Text(clean(f"note: {note}")) for note in report.notes]
+    if replay:
+        parts.append(Text(clean(f"run it again: {replay}")))
+    return _text(parts, None).rstrip()
+
+
 def specification(chosen: Sequence[Requirement] | None, *, width: int | None = None) -> str:
     """The requirements as a table, or in full where only one is asked for; None is all."""
     from .requirement import requirements

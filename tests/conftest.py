@@ -7,5 +7,6 @@ from pathlib import Path
 
 import torch
 
+pytest_plugins = ["pytester"]  # pytest wants it said here, at the top
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)

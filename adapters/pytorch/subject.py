@@ -189,6 +189,11 @@ class TorchSubject:
         """The dtype of the table."""
         return dtype_name(self._table.dtype) if self._table is not None else "float32"
 
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Every dtype that the table could have: those of the floating-point tensors, known before any pass."""
+        return tuple(sorted({dtype_name(t.dtype) for _, t in self._named if t.is_floating_point()}))
+
     # --- watching ------------------------------------------------------------------------------------------------
 
     def _watch(self, probe: Probe, inject: Inject | None = None) -> tuple[Watch, Tensor, Tensor]:
@@ -662,6 +667,14 @@ class TorchSubject:
     def copied(self) -> TorchSubject:
         """The subject of a deepcopy of the module. Raises what copying raises."""
         return self.again(copy.deepcopy(self.module))
+
+    def assign(self, to: str, of: str) -> None:
+        """Let the name ``to`` hold the very tensor that ``of`` holds. Raises what Python or torch raises."""
+        owner, _, last = to.rpartition(".")
+        value: Any = self.module
+        for part in of.split("."):
+            value = getattr(value, part)
+        setattr(self.module.get_submodule(owner), last, value)
 
     def shares(self, other: TorchSubject) -> bool:
         """Whether two modules hold any memory together."""

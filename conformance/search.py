@@ -1,0 +1,93 @@
+"""Further examples: drawn by hypothesis, judged as the first was, and shrunk where one fails."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from . import gather
+from . import probe as probes
+from .declaration import Declaration
+from .premise import longest
+from .probe import Room
+from .requirement import Finding, judged, requirements
+
+EXAMPLES = 8
+SHRINKS = 60
+
+Findings = dict[str, tuple[Finding, float]]
+
+
+def search(
+    subject: Any,
+    declared: Declaration,
+    known: Room,
+    seed: int,
+    chosen: frozenset[str],
+    over: Callable[[], bool],
+) -> Findings:
+    """What fails on further examples that hypothesis draws and shrinks, and on a few that read every token; by id."""
+    import hypothesis
+    from hypothesis import HealthCheck, Phase
+
+    known = longest(subject, known)
+    for drawn in probes.covering(known, seed):
+        bad = _failing(subject, declared, drawn, chosen)
+        if bad:
+            return bad
+    latest: Findings = {}
+    state = {"shrinks": 0, "found": False}
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+        verbosity=hypothesis.Verbosity.quiet,
+    )
+    @hypothesis.given(probes.strategy(known, seed))
+    def example(drawn: Any) -> None:
+        if over():
+            return
+        if state["found"]:
+            state["shrinks"] += 1
+            if state["shrinks"] > SHRINKS:
+                return
+        bad = _failing(subject, declared, drawn, chosen)
+        if bad:
+            state["found"] = True
+            latest.clear()
+            latest.update(bad)
+            raise AssertionError(min(bad))
+
+    try:
+        example()
+    except AssertionError:
+        pass
+    except hypothesis.errors.HypothesisException:
+        pass
+    return latest
+
+
+def _failing(subject: Any, declared: Declaration, drawn: Any, chosen: frozenset[str]) -> Findings:
+    """What fails on a further example; nothing for a shape that the model refuses, which is left out."""
+    try:
+        case = gather.gather_more(subject, declared, drawn)
+    except Exception:
+        return {}
+    bad = {}
+    for item in requirements():
+        if item.id in chosen:
+            finding, seconds = judged(item, case)
+            if finding.verdict == "fail":
+                bad[item.id] = (_with_ids(finding, drawn), seconds)
+    return bad
+
+
+def _with_ids(finding: Finding, drawn: Any) -> Finding:
+    example = {**(finding.counterexample or {}), "ids": probes.as_lists(drawn.ids), "mode": drawn.mode}
+    return dataclasses.replace(finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})")

@@ -1,0 +1,260 @@
+"""One model under one declaration: from its passes over evidence and findings to the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import __version__, gather, targets
+from .diagnosis import Mend, diagnose, mend_of
+from .errors import NotJudged
+from .evidence import Case
+from .operations import Bench, afterwards
+from .premise import has, settle
+from .report import Cost, Report, Result
+from .requirement import judged, requirements
+from .search import Findings, search
+
+if TYPE_CHECKING:
+    from .declaration import Declaration
+    from .protocol import Built
+    from .run import Options
+
+# Chapters that are judged by what became of the model.
+LATER = ("training", "persistence")
+
+
+class Verdict:
+    """The way of one model to its report; `partial` is what is known when the time is up.
+
+    Args:
+        target, options, flag: what is judged, how, and how it is built.
+        built, declared, subject: what the target and the options made of it.
+        over: whether the time is up.
+        say: told what is being done.
+    """
+
+    def __init__(
+        self,
+        target: targets.Target,
+        options: Options,
+        flag: bool | None,
+        made: tuple[Built, Declaration, Any],
+        over: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self.target, self.options, self.flag, self.over, self.say = target, options, flag, over, say
+        self.built, self.declared, self.subject = made
+        self.started = time.perf_counter()
+        self.chosen = options.chosen()
+        self.later = [item for item in requirements() if item.chapter in LATER and item.id in self.chosen]
+        self.findings: Findings = {}
+        self.notes = [*self.built.notes, *self.subject.notes]
+        self.surroundings: Mapping[str, Any] = {}
+        self.mend: Mend | None = None
+        self.mended: bool | None = None
+        self.settled = False
+        self.case: Case
+        self.bench: Bench
+        self.work: gather.Effort
+
+    def judge(self) -> Report:
+        """All that the profile asks."""
+        with self.subject:
+            self._observe()
+        if self.later and self.options.profile != "quick":
+            self.bench.build = _builder(self.target, self.options, self.flag, self.subject, self.bench.large)
+            self.case = afterwards(self.bench, self.case)
+        self.findings |= {item.id: judged(item, self.case) for item in self.later}
+        self._try_mend()
+        return self.report("timed out" if self.over() else "")
+
+    def _observe(self) -> None:
+        """The passes of the model itself, and what they show."""
+        self.say("finding out what may be asked")
+        known, main, more = settle(self.subject, self.declared, self.options.seed)
+        self.notes += more
+        size = self.subject.table().size
+        self.work = gather.effort(self.options.profile, size)
+        large = size > gather.LARGE_TABLE
+        self.bench = Bench(self.subject, None, self.declared, main, large, self.over, self.say)
+        self.surroundings = environment(self.subject)
+        self.settled = True
+        self.say("watching passes")
+        self.case = gather.gather(self.subject, self.declared, main, self.work)
+        self.surroundings = environment(self.subject)
+        if self.built.untrained and self.options.profile != "quick" and has(self.subject, "initial"):
+            self.case = dataclasses.replace(self.case, initial=self.subject.initial(main.ids))
+        self.say("judging")
+        self.findings = self._first(self.case)
+        if self.work == gather.LARGE:
+            self.notes.append("the table is large: one example was judged in each mode, further ones were not drawn")
+        if self.work == gather.FULL and not any(f.verdict == "fail" for f, _ in self.findings.values()):
+            self.say("drawing further examples")
+            self.findings |= search(self.subject, self.declared, known, self.options.seed, self.chosen, self.over)
+
+    def _first(self, case: Case) -> Findings:
+        """The findings on what one model shows, before anything is done to it."""
+        later = {item.id for item in self.later}
+        wanted = [item for item in requirements() if item.id in self.chosen and item.id not in later]
+        return {item.id: judged(item, case) for item in wanted}
+
+    def _try_mend(self) -> None:
+        """Where the mend of a cause is an assignment: whether a second instance then conforms."""
+        failing = {f.cause for f, _ in self.findings.values() if f.verdict == "fail"}
+        self.mend = mend_of(self.case) if failing else None
+        if self.mend is None or not failing & self.mend.causes or self.options.profile == "quick":
+            return
+        if not has(self.subject, "assign") or self.over():
+            return
+        self.say("trying the mend on a second instance")
+        if self.bench.build is None:
+            self.bench.build = _builder(self.target, self.options, self.flag, self.subject, self.bench.large)
+        original = self.bench.fresh
+        mend = self.mend
+
+        def fresh() -> Any:
+            subject = original()
+            subject.assign(mend.to, mend.of)
+            return subject
+
+        try:
+            self.mended = self._conforms(fresh)
+        except Exception:  # what cannot be assigned mends nothing
+            self.mended = False
+
+    def _conforms(self, fresh: Callable[[], Any]) -> bool:
+        """Whether a model like this one conforms by the same line."""
+        second = fresh()
+        bench = dataclasses.replace(self.bench, subject=second, build=fresh, forward_passes=0, backward_passes=0)
+        with second:
+            case = gather.gather(second, self.declared, self.bench.probe, self.work)
+        findings = self._first(case)
+        if self.later and not self.bench.large:
+            case = afterwards(bench, case)
+            findings |= {item.id: judged(item, case) for item in self.later}
+        bench.count(second)
+        self.bench.forward_passes += bench.forward_passes
+        self.bench.backward_passes += bench.backward_passes
+        levels = {item.id: item.level for item in requirements()}
+        return not any(
+            f.verdict in ("fail", "error") and (self.options.strict or (f.level or levels[i]) == "MUST")
+            for i, (f, _) in findings.items()
+        )
+
+    def report(self, unfinished: str = "") -> Report:
+        """What is known so far; what has no finding is skipped for the reason in ``unfinished``."""
+        results = tuple(self._result(item, unfinished) for item in requirements())
+        strict = self.options.strict
+        failing = [r for r in results if r.verdict == "fail" and (r.level == "MUST" or strict)]
+        errors = [r for r in results if r.verdict == "error"]
+        if not any(r.verdict in ("pass", "fail", "error") for r in results):
+            raise NotJudged("nothing that was selected applies to this model: nothing was judged")
+        word: Literal["tied", "untied"] = "tied" if self.declared.tied else "untied"
+        findings = {i: f for i, (f, _) in self.findings.items()}
+        return Report(
+            tiecheck=__version__,
+            target=self.target.name,
+            declared=word,
+            conforms=not failing and not errors,
+            environment=self.surroundings,
+            profile=self.options.profile,
+            seed=self.options.seed,
+            results=results,
+            diagnosis=diagnose(findings, {r.id: r.level for r in results}, self.mend, self.mended),
+            cost=self._cost(),
+            notes=tuple(dict.fromkeys(self.notes)),
+            replay=_replay(self.target.name, self.options),
+            strict=strict,
+        )
+
+    def _result(self, item: Any, unfinished: str) -> Result:
+        if item.id not in self.chosen:
+            return Result(item.id, item.level, "skip", "not selected")
+        if item.id not in self.findings:
+            return Result(item.id, item.level, "skip", unfinished or "not asked")
+        finding, seconds = self.findings[item.id]
+        level = finding.level or item.level
+        return Result(item.id, level, finding.verdict, finding.message, finding.counterexample, seconds)
+
+    def _cost(self) -> Cost:
+        return Cost(
+            time.perf_counter() - self.started,
+            self.subject.forward_passes + self.bench.forward_passes,
+            self.subject.backward_passes + self.bench.backward_passes,
+            _peak(),
+        )
+
+
+def _builder(
+    target: targets.Target, options: Options, flag: bool | None, subject: Any, large: bool
+) -> Callable[[], Any] | None:
+    """Builds the subject of another model like the one that is judged; None where the factory has only the one."""
+    if target.given or not has(subject, "again"):
+        return None
+
+    def build() -> Any:
+        made = subject.again(target.build(flag, options.seed).model)
+        if subject.shares(made):
+            raise NotJudged("the factory gives models that share memory")
+        return made
+
+    try:
+        if not large:
+            build()
+    except Exception:
+        return None
+    return build
+
+
+def _replay(name: str, options: Options) -> str:
+    words = ["tiecheck", "run", name, "--seed", str(options.seed)]
+    if options.declare:
+        words += ["--declare", options.declare]
+    for key, value in options.assume.items():
+        words += ["--assume", f"{key}={value}"]
+    for flag, text in (("--device", options.device), ("--dtype", options.dtype)):
+        words += [flag, text] if text else []
+    if options.profile != "standard":
+        words += ["--profile", options.profile]
+    words += ["--strict"] if options.strict else []
+    if options.expected_failures is not None:
+        words += ["--expected-failures", os.fspath(options.expected_failures)]
+    for flag, chosen in (("--select", options.select), ("--deselect", options.deselect)):
+        for word in chosen:
+            words += [flag, word]
+    return shlex.join(words)
+
+
+def environment(subject: Any) -> dict[str, Any]:
+    """Python, platform, device, dtype and the versions of what took part."""
+    packages = {}
+    for package in dict.fromkeys(("numpy", "hypothesis", *getattr(subject, "packages", ()))):
+        try:
+            packages[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": getattr(subject, "device", "cpu"),
+        "dtype": getattr(subject, "dtype", "float64"),
+        "packages": packages,
+    }
+
+
+def _peak() -> int:
+    """The most memory that this process has had, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(size if sys.platform == "darwin" else size * 1024)
