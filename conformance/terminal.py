@@ -100,7 +100,7 @@ def _full(item: Requirement) -> list[RenderableType]:
     parts: list[RenderableType] = [title, Text(), Text(clean(item.statement))]
     if item.why:
         parts += _section("why it matters", Text(clean(item.why)))
-    letters = legend(item.formula)
+    letters = {**legend(item.formula), **prose_legend(f"{item.statement} {item.why}")}
     parts += _section("formula", Text(clean(item.formula), "bold"), _meanings(letters))
     notes = [line.partition("#")[2] for line in item.example.splitlines() if "# ->" not in line]
     text = " ".join(
@@ -171,11 +171,13 @@ def _causes(report: Report) -> list[RenderableType]:
         title.append(clean(f" [{cause.cause}]"), "not bold default")
         if excuse:
             title.append(f" ({excuse})", "not bold default")
-        parts += [Text(), title, _cause(cause, report if number == 1 else None)]
+        parts += [Text(), title, _cause(cause, number == 1)]
+        if number == 1:
+            parts.append(_meant(cause, report))
     return parts
 
 
-def _cause(cause: Diagnosis, whole: Report | None) -> Table:
+def _cause(cause: Diagnosis, whole: bool) -> Table:
     table = _grid(2)
     table.add_row("  what", _lines(cause.explanation))
     if cause.where and cause.where not in cause.explanation:
@@ -186,17 +188,22 @@ def _cause(cause: Diagnosis, whole: Report | None) -> Table:
         if cause.tried:
             fix.append(f"  ({cause.tried})", "not bold")
         table.add_row("  fix", fix)
-    if whole is None or not cause.evidence:
-        return table
-    table.add_row("  seen by", Text(clean(", ".join(cause.evidence))))
-    shown = [result for result in whole.results if result.id in cause.evidence and result.verdict == "fail"]
-    numbers = [_counterexample(result.counterexample or {}) for result in shown]
-    text = " ".join((named(cause), cause.explanation, cause.fix, *(result.message for result in shown), *numbers))
+    if whole and cause.evidence:
+        table.add_row("  seen by", Text(clean(", ".join(cause.evidence))))
+    return table
+
+
+def _meant(cause: Diagnosis, report: Report) -> Table:
+    """What the words mean in which a cause and its evidence are told, and where there is more."""
+    shown = [result for result in report.results if result.id in cause.evidence and result.verdict == "fail"]
+    seen = [f"{result.message} {_counterexample(result.counterexample or {})}" for result in shown]
+    text = " ".join((named(cause), cause.explanation, cause.fix, *seen))
     meanings = {**prose_legend(text), **words(text)}
+    table = _grid(2)
     if meanings:
-        table.add_row("  words", Text("\n".join(f"{word}: {meaning}" for word, meaning in meanings.items()), "dim"))
+        table.add_row("  words  ", Text("\n".join(f"{word}: {meaning}" for word, meaning in meanings.items()), "dim"))
     if shown:
-        table.add_row("  more", Text(clean(f"tiecheck spec {shown[0].id} explains what is asked, with an example")))
+        table.add_row("  more   ", Text(clean(f"tiecheck spec {shown[0].id} explains what is asked, with an example")))
     return table
 
 
