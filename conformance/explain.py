@@ -125,6 +125,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return hits[0] if hits else None
 
 
+def link(bug: str) -> str:
+    """Where ``OWNER/REPO#NUMBER`` is read; GitHub finds a pull request there, too."""
+    repository, _, number = bug.partition("#")
+    return f"https://github.com/{repository}/issues/{number}" if number.isdigit() else bug
+
+
 def lookup(word: str) -> Sequence[Requirement]:
     """The requirement of that id, or those of that chapter; LookupError says what was probably meant."""
     from .requirement import requirements

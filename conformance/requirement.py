@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,8 +72,11 @@ class Requirement:
         statement: one sentence in the present tense.
         formula: the statement in the letters of the specification (E is V x D, h is N x D, N = B T positions).
         source: where the statement comes from.
-        bug: a public bug that it would have caught, or "".
         judge: a pure function of the evidence.
+        bug: a public bug that it would have caught, as OWNER/REPO#NUMBER, or "".
+        why: one or two plain sentences: what goes wrong for a user where it does not hold.
+        example: a few lines of Python that run as they stand and show it holding and broken; what a line prints stands
+            behind it as ``# -> ...``.
     """
 
     id: str
@@ -82,6 +86,8 @@ class Requirement:
     source: str
     judge: Callable[[Case], Finding] = field(repr=False)
     bug: str = ""
+    why: str = ""
+    example: str = ""
 
     @property
     def chapter(self) -> str:
@@ -93,14 +99,24 @@ _REGISTRY: dict[str, Requirement] = {}
 
 
 def requirement(
-    id: str, *, level: Level = "MUST", statement: str, formula: str, source: str, bug: str = ""
+    id: str,
+    *,
+    level: Level = "MUST",
+    statement: str,
+    formula: str,
+    source: str,
+    bug: str = "",
+    why: str = "",
+    example: str = "",
 ) -> Callable[[Callable[[Case], Finding]], Callable[[Case], Finding]]:
     """Register the decorated function as the judge of requirement ``id``."""
     if not re.fullmatch(r"[a-z]+(\.[a-z0-9]+(-[a-z0-9]+)*)", id) or id in _REGISTRY:
         raise ValueError(f"requirement id {id!r} is malformed or taken")
 
+    example = textwrap.dedent(example).strip()
+
     def keep(judge: Callable[[Case], Finding]) -> Callable[[Case], Finding]:
-        _REGISTRY[id] = Requirement(id, level, statement, formula, source, judge, bug)
+        _REGISTRY[id] = Requirement(id, level, statement, formula, source, judge, bug, why, example)
         return judge
 
     return keep

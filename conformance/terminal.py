@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .explain import CHAPTERS, DECLARED, clean, clean_lines, named
+from .explain import CHAPTERS, DECLARED, clean, clean_lines, link, named
+from .glossary import legend, prose_legend, words
 from .protocol import Backend
 from .report import Both, Diagnosis, Report, Result, reports, unjudged
 from .requirement import Requirement
 
 STYLES = {"pass": "green", "fail": "bold red", "error": "bold magenta", "skip": "dim", "xfail": "yellow"}
 SHOULD = "a SHOULD that fails does not fail the run unless --strict is given"
+LEVELS = {
+    "MUST": "a model that does not keep it does not conform",
+    "SHOULD": "a failure is shown, and fails the run only with --strict",
+}
 _UNFOLDED = 1_000_000
 
 
@@ -90,13 +95,41 @@ def _targets(row: Backend) -> str:
 
 
 def _full(item: Requirement) -> list[RenderableType]:
+    """One requirement, for somebody who knows none of its words. The example starts at the margin, to be copied."""
+    title = Text(item.id, "bold").append(f"  {item.level}: {LEVELS[item.level]}", "not bold dim")
+    parts: list[RenderableType] = [title, Text(), Text(clean(item.statement))]
+    if item.why:
+        parts += _section("why it matters", Text(clean(item.why)))
+    letters = {**legend(item.formula), **prose_legend(f"{item.statement} {item.why}")}
+    parts += _section("formula", Text(clean(item.formula), "bold"), _meanings(letters))
+    notes = [line.partition("#")[2] for line in item.example.splitlines() if "# ->" not in line]
+    text = " ".join(
+        (item.id.partition(".")[2], item.statement, item.why, item.formula, item.source, *letters.values(), *notes)
+    )
+    parts += _section("words", _meanings({w: m for w, m in words(text).items() if not {w, f"{w}s"} & set(letters)}))
+    if item.example:
+        parts += _section(
+            "example: runs as it stands; behind # -> stands what the line prints", Text(clean_lines(item.example))
+        )
     table = _grid(2)
-    table.add_row("level", Text(f"{item.level}" + (f" ({SHOULD})" if item.level == "SHOULD" else "")))
-    table.add_row("states", Text(clean(item.statement)))
-    table.add_row("formula", Text(clean(item.formula)))
     table.add_row("source", Text(clean(item.source)))
-    table.add_row("would have caught", Text(clean(item.bug) or "no public bug is known"))
-    return [Text(item.id, "bold"), table]
+    table.add_row("would have caught", Text(clean(link(item.bug)) or "no public bug is known"))
+    table.add_row(
+        "run it alone",
+        Text(f"tiecheck run FILE.py:FACTORY --select {item.id}   (FACTORY in FILE.py builds your model)"),
+    )
+    return [*parts, Text(), table]
+
+
+def _section(title: str, *parts: RenderableType) -> list[RenderableType]:
+    return [Text(), Text(title, "bold cyan"), *parts]
+
+
+def _meanings(found: Mapping[str, str]) -> Table:
+    table = _grid(2)
+    for word, meaning in found.items():
+        table.add_row(Text(f"  {word}"), Text(meaning))
+    return table
 
 
 def _headline(report: Report) -> Text:
@@ -130,7 +163,7 @@ def _cost(report: Report) -> str:
 
 
 def _causes(report: Report) -> list[RenderableType]:
-    """The first cause in full, the others in two lines."""
+    """The first cause in full and with the meaning of its words, the others in two lines."""
     parts: list[RenderableType] = []
     for number, cause in enumerate(report.diagnosis, 1):
         excuse = report.excused(cause)
@@ -139,6 +172,8 @@ def _causes(report: Report) -> list[RenderableType]:
         if excuse:
             title.append(f" ({excuse})", "not bold default")
         parts += [Text(), title, _cause(cause, number == 1)]
+        if number == 1:
+            parts.append(_meant(cause, report))
     return parts
 
 
@@ -155,6 +190,20 @@ def _cause(cause: Diagnosis, whole: bool) -> Table:
         table.add_row("  fix", fix)
     if whole and cause.evidence:
         table.add_row("  seen by", Text(clean(", ".join(cause.evidence))))
+    return table
+
+
+def _meant(cause: Diagnosis, report: Report) -> Table:
+    """What the words mean in which a cause and its evidence are told, and where there is more."""
+    shown = [result for result in report.results if result.id in cause.evidence and result.verdict == "fail"]
+    seen = [f"{result.message} {_counterexample(result.counterexample or {})}" for result in shown]
+    text = " ".join((named(cause), cause.explanation, cause.fix, *seen))
+    meanings = {**prose_legend(text), **words(text)}
+    table = _grid(2)
+    if meanings:
+        table.add_row("  words  ", Text("\n".join(f"{word}: {meaning}" for word, meaning in meanings.items()), "dim"))
+    if shown:
+        table.add_row("  more   ", Text(clean(f"tiecheck spec {shown[0].id} explains what is asked, with an example")))
     return table
 
 

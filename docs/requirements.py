@@ -6,7 +6,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from tiecheck.conformance.explain import CHAPTERS
+from tiecheck.conformance.explain import CHAPTERS, link
 from tiecheck.conformance.requirement import Requirement, requirements
 
 README = Path(__file__).parents[1] / "README.md"
@@ -28,8 +28,7 @@ def _row(item: Requirement) -> str:
 
 
 def _link(bug: str) -> str:
-    repository, number = bug.partition("#")[::2]
-    return f"[{bug}](https://github.com/{repository}/issues/{number})" if number.isdigit() else bug
+    return f"[{bug}]({link(bug)})" if link(bug) != bug else bug
 
 
 def filled(readme: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 SCREENS = {"broken.svg": "demo:detached-head", "sound.svg": "demo:sound"}
 """File name to target."""
-WIDTH, HEIGHT = 104, 20
+WIDTH, HEIGHT = 104, 30
 
 
 def lines(target: str) -> list[str]:

@@ -12,6 +12,15 @@ from ..requirement import Finding, Level, failed, passed, requirement, skipped
     formula="sum of numel over distinct trainable parameters = parameter_count",
     source="Radford et al. 2018 and 2019: the published counts are of tied models",
     bug="bigscience-workshop/Megatron-DeepSpeed#99",
+    why="A count that is one table too high tells that a second table was built. People plan memory and compare "
+    "models by this number.",
+    example="""
+        V, T, D, layers = 50257, 1024, 768, 12  # GPT-2: tokens, positions, width, layers
+        rest = T * D + layers * (12 * D * D + 13 * D) + 2 * D  # all but the table
+        print(V * D + rest)  # -> 124439808
+        # broken: the head has a table of its own
+        print(2 * V * D + rest)  # -> 163037184
+    """,
 )
 def closed_form(case: Case) -> Finding:
     declared = case.declared.parameter_count
@@ -35,6 +44,19 @@ def closed_form(case: Case) -> Finding:
     formula="count(untied) - count(tied) = V D",
     source="Press and Wolf 2017, section 3",
     bug="facebookresearch/pytext#704",
+    why="Tying is done to save a table. If the count does not fall by exactly one, then nothing was tied, or "
+    "something else went with it.",
+    example="""
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)])
+        count = lambda: sum(p.numel() for p in model.parameters())
+        print(count())  # -> 80
+        # broken: shares the memory, keeps both parameters
+        model[1].weight.data = model[0].weight.data
+        print(count())  # -> 80
+        model[1].weight = model[0].weight  # shares the parameter: V D = 10 * 4 fewer
+        print(count())  # -> 40
+    """,
 )
 def saves_one_table(case: Case) -> Finding:
     if case.holdings is None or case.holdings.twin is None:
@@ -54,6 +76,20 @@ def saves_one_table(case: Case) -> Finding:
     formula="|{p in enumeration : p is E}| = 1, for parameters(), configure_optimizers() and an optimizer that is handed in",
     source="a parameter that is listed twice is stepped twice; one that is not listed is not trained",
     bug="karpathy/nanoGPT#21",
+    why="A table that an optimizer is given twice is moved twice as far at every step. One that it is not given is "
+    "never trained.",
+    example="""
+        import numpy as np
+        def after_a_step(times):  # how often the optimizer lists the table
+            E = np.ones(2)
+            for table in [E] * times:
+                table -= 0.1
+            return E
+        print(after_a_step(1))  # -> [0.9 0.9]
+        # broken: listed twice, and not at all
+        print(after_a_step(2))  # -> [0.8 0.8]
+        print(after_a_step(0))  # -> [1. 1.]
+    """,
 )
 def enumerated_once(case: Case) -> Finding:
     holdings = case.holdings
@@ -106,8 +142,18 @@ def _one_memory(case: Case, names: list[str]) -> bool:
     "count.own-count",
     statement="What the model says of its own size counts the table once.",
     formula="num_parameters() = distinct scalars (less position tables, where it says so)",
-    source="decision 11 of the contract",
+    source="a count of distinct scalars meets the table once",
     bug="pytorch/torchtitan#3225",
+    why="Memory, speed and comparisons are planned with the number that the model gives. Counted twice, the table "
+    "makes a small model look much larger than it is.",
+    example="""
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)])
+        model[1].weight = model[0].weight
+        print(sum(p.numel() for p in model.parameters()))  # -> 40
+        # broken: a sum over names, of which the table has two
+        print(sum(w.numel() for w in model.state_dict().values()))  # -> 80
+    """,
 )
 def own_count(case: Case) -> Finding:
     holdings = case.holdings
@@ -139,8 +185,20 @@ def own_count(case: Case) -> Finding:
     level="SHOULD",
     statement="No trainable V x D parameter lies beside the table that neither a logit nor the model's own loss depends on.",
     formula="every trainable parameter of the table's shape reaches f",
-    source="decision 12 of the contract; a MUST where a count is declared",
+    source="what nothing depends on is not of the architecture; a MUST where a parameter count is declared",
     bug="NVIDIA/Megatron-LM#7577",
+    why="A head that is built and never used takes memory, lies in every checkpoint, and makes people and loaders "
+    "believe that the model is untied.",
+    example="""
+        import torch
+        embedding, unused = torch.nn.Embedding(10, 4), torch.nn.Linear(4, 10, bias=False)
+        h = embedding(torch.tensor([[1, 2]]))
+        logits = h @ embedding.weight.T
+        logits.sum().backward()
+        print(embedding.weight.grad is None)  # -> False
+        # broken: nothing depends on this one
+        print(unused.weight.grad is None)  # -> True
+    """,
 )
 def no_dead_table(case: Case) -> Finding:
     if case.holdings is None:

@@ -16,7 +16,7 @@ from ..evidence import Array, Case, Difference, Pass
 from ..requirement import Finding, failed, passed, requirement, skipped
 from ..shares import Off, first_off, off_entries, product_dtype, rows_share
 
-SUM = "the chain rule for a function restricted to E_in = E_out (contract, section 1); Press and Wolf 2017, section 3"
+SUM = "the chain rule for a function restricted to E_in = E_out; Press and Wolf 2017, section 3"
 
 
 def _graded(case: Case) -> list[tuple[Pass, Explained]]:
@@ -50,8 +50,17 @@ def _frozen(case: Case) -> bool:
     "gradient.trainable",
     statement="The table is trained, unless it is declared frozen.",
     formula="requires_grad(E) unless frozen",
-    source="contract, section 1: an undeclared extra is named",
+    source="what an architecture does on purpose is declared, never guessed away",
     bug="huggingface/transformers#11903",
+    why="A table that takes no gradient stays what it was at the start, while the rest of the model trains around "
+    "it. Nothing reports that.",
+    example="""
+        import torch
+        rows = torch.ones(3, 2)
+        print(torch.nn.Embedding(3, 2, _weight=rows).weight.requires_grad)  # -> True
+        # broken: this way to build it freezes it, unless freeze=False
+        print(torch.nn.Embedding.from_pretrained(rows).weight.requires_grad)  # -> False
+    """,
 )
 def trainable(case: Case) -> Finding:
     look = case.first.look
@@ -92,6 +101,19 @@ def _copies_parameter(case: Case) -> bool:
     formula="dL/dE[v] = (R^T h)[v] for L = <R, logits> and every v that no lookup read",
     source=SUM,
     bug="verl-project/verl#7835",
+    why="The projection teaches every row at every step, also those of tokens that the input does not hold. Cut off "
+    "from it, rare tokens hardly learn.",
+    example="""
+        import torch
+        E = torch.tensor([[1.0, 1.0], [0.0, 2.0], [3.0, 1.0]], requires_grad=True)
+        R = torch.tensor([0.5, -1.0, 0.5])
+        h = 2 * E[0]  # token 0 is read, tokens 1 and 2 are not
+        print((R[1] * h).tolist())  # -> [-2.0, -2.0]
+        grad = lambda head: torch.autograd.grad(R @ (head @ h), E, retain_graph=True)[0]
+        print(grad(E)[1].tolist())  # -> [-2.0, -2.0]
+        # broken: the projection reads the table detached
+        print(grad(E.detach())[1].tolist())  # -> [0.0, 0.0]
+    """,
 )
 def head_share(case: Case) -> Finding:
     if _frozen(case):
@@ -192,6 +214,20 @@ def _clamped(got: Array, expected: Array, bound: Array) -> bool:
     formula="dL/dE[v] - (R^T h)[v] = dL/dE_in[v], times the declared input gradient scale; padding rows masked",
     source=SUM,
     bug="pytorch/pytorch#99181",
+    why="On the rows that were read both uses contribute. If the lookup's part is missing or scaled, these rows "
+    "learn too little or too much, and the loss curve hardly shows it.",
+    example="""
+        import torch
+        E = torch.tensor([[1.0, 2.0], [3.0, 1.0]], requires_grad=True)
+        R, step = torch.tensor([1.0, -1.0]), torch.tensor([0.01, 0.0])
+        loss = lambda row: R @ (E @ row**2)  # row: what the lookup of token 0 returned
+        head = R[0] * E[0, 0] ** 2  # the projection's share
+        left = lambda row: (torch.autograd.grad(loss(row), E)[0][0, 0] - head).item()
+        print(round(((loss(E[0] + step) - loss(E[0] - step)) / 0.02).item(), 2))  # -> -4.0
+        print(left(E[0]))  # -> -4.0
+        # broken: nothing comes back from the lookup
+        print(left(E[0].detach()))  # -> 0.0
+    """,
 )
 def lookup_share(case: Case) -> Finding:
     if _frozen(case):
@@ -365,6 +401,16 @@ def _own_against_sharp(seen: Pass, form: Explained) -> Finding:
     statement="In an untied model, a row that no lookup read gets no gradient from the other use.",
     formula="untied: dL/dE_in[v] = 0 for every v that no lookup read",
     source="the mirror image: no shared gradient",
+    why="In an untied model the two matrices learn apart. If the projection's share reaches the lookup's table, "
+    "they are tied after all, and nobody meant it.",
+    example="""
+        import torch
+        E_in, E_out = torch.ones(3, 2, requires_grad=True), torch.ones(3, 2, requires_grad=True)
+        share = lambda head: torch.autograd.grad((E_in[0] @ head.T).sum(), E_in)[0][2].tolist()
+        print(share(E_out))  # -> [0.0, 0.0]
+        # broken: the projection reads the lookup's table
+        print(share(E_in))  # -> [1.0, 1.0]
+    """,
 )
 def unread_rows(case: Case) -> Finding:
     if case.declared.tied:
@@ -391,8 +437,19 @@ def unread_rows(case: Case) -> Finding:
 @requirement(
     "gradient.same-route",
     statement="Where the table is computed, both uses send their gradient on to the same parameters in the same way.",
-    formula="J_in^T c = J_out^T c for every cotangent c of the table, by parameter",
-    source="decision 7 of the contract: one set of parameters",
+    formula="J_in^T G = J_out^T G for every cotangent G of the table, by parameter",
+    source="the chain rule through whatever the table is computed from: one set of parameters",
+    why="A table may be computed, say as base + adapter. If one use does not see the adapter, or sees it scaled, "
+    "that use trains another table.",
+    example="""
+        import torch
+        base, adapter = torch.eye(2), torch.zeros(2, 2, requires_grad=True)
+        G = torch.tensor([[1.0, 2.0], [3.0, 4.0]])  # the same gradient arrives at both uses
+        send = lambda E: torch.autograd.grad((G * E).sum(), adapter)[0][0].tolist()
+        print(send(base + adapter), send(base + adapter))  # -> [1.0, 2.0] [1.0, 2.0]
+        # broken: the projection sees half of the adapter
+        print(send(base + adapter), send(base + 0.5 * adapter))  # -> [1.0, 2.0] [0.5, 1.0]
+    """,
 )
 def same_route(case: Case) -> Finding:
     asked = False
@@ -426,6 +483,20 @@ def same_route(case: Case) -> Finding:
     formula="two backward passes without clearing give 2 dL/dE",
     source="torch.Tensor.backward: gradients accumulate in the leaves",
     bug="NVIDIA/TransformerEngine#3437",
+    why="People add up the gradients of several small batches before a step. A use that overwrites instead of "
+    "adding keeps only the last batch.",
+    example="""
+        import torch
+        E = torch.ones(3, 2, requires_grad=True)
+        loss = lambda: (E[0] @ E.T).sum()
+        loss().backward()
+        once = E.grad.clone()
+        loss().backward()
+        print(torch.equal(E.grad, 2 * once))  # -> True
+        # broken: the second pass overwrites
+        E.grad.copy_(torch.autograd.grad(loss(), E)[0])
+        print(torch.equal(E.grad, 2 * once))  # -> False
+    """,
 )
 def accumulates(case: Case) -> Finding:
     for seen, _ in _graded(case):
@@ -454,7 +525,20 @@ def accumulates(case: Case) -> Finding:
     "gradient.every-call",
     statement="Every call uses the table in the same way: no use comes and goes between consecutive calls of one mode.",
     formula="edges(graph_k -> E) equal for k = 1..4, in eval and in train mode; in quick: no fewer in train mode",
-    source="a stale copy may show only at the second call (contract, section 2)",
+    source="a stale copy may show only at the second call",
+    why="A copy that is filled at the first call is read from the second on. From then on training does not reach "
+    "that use, and a test of the first call does not see it.",
+    example="""
+        import torch
+        E, kept, h = torch.ones(2, 2, requires_grad=True), {}, torch.ones(1, 2)
+        print((h @ E.T).requires_grad, (h @ E.T).requires_grad)  # -> True True
+        # broken: from the second call on a copy is read
+        def logits():
+            used = kept.get("copy", E)
+            kept["copy"] = E.detach().clone()
+            return h @ used.T
+        print(logits().requires_grad, logits().requires_grad)  # -> True False
+    """,
 )
 def every_call(case: Case) -> Finding:
     asked = False
@@ -484,9 +568,22 @@ def every_call(case: Case) -> Finding:
 @requirement(
     "gradient.own-loss",
     statement="The gradient of the model's own loss obeys the same law: both uses give their share.",
-    formula="d loss(ids, targets)/dE = the difference quotient, on rows read and on rows not read",
-    source="decision 17 of the contract (a fused loss may bypass the head)",
+    formula="dL/dE = the difference quotient for L = loss(ids, targets), on rows read and on rows not read",
+    source="the chain rule, for the loss that is trained: a fused loss may go past the head",
     bug="unslothai/unsloth-zoo#892",
+    why="A fused loss computes logits and loss in one go, past the head. If it gives another gradient than the "
+    "plain loss, training goes wrong and the logits show nothing of it.",
+    example="""
+        import torch
+        from torch.nn.functional import cross_entropy
+        E, step = torch.eye(2, requires_grad=True), torch.tensor([[0.0, 0.0], [0.01, 0.0]])
+        loss = lambda head: cross_entropy(E[[0]] @ head.T, torch.tensor([1]))
+        print(round(((loss(E + step) - loss(E - step)) / 0.02).item(), 2))  # -> -0.73
+        grad = lambda head: round(torch.autograd.grad(loss(head), E)[0][1, 0].item(), 2)
+        print(grad(E))  # -> -0.73
+        # broken: the same values, but the projection's share arrives twice
+        print(grad(E + (E - E.detach())))  # -> -1.46
+    """,
 )
 def own_loss(case: Case) -> Finding:
     if case.loss is None:

@@ -15,7 +15,20 @@ from ..requirement import Finding, failed, passed, requirement, skipped
     level="SHOULD",
     statement="At initialization the loss is close to that of a uniform guess over the vocabulary.",
     formula="|mean over uniform targets of -log softmax(logits) - ln V| <= max(0.5, 0.1 ln V)",
-    source="contract, section 1; Karpathy, A Recipe for Training Neural Networks, 2019: verify loss at init",
+    source="Karpathy, A Recipe for Training Neural Networks, 2019: verify loss at init",
+    why="A loss far above ln V tells that the model is sure of nonsense, and the first steps go into unlearning "
+    "that. nn.Embedding draws rows that are fine for a lookup and far too large for a projection.",
+    example="""
+        import numpy as np
+        rng, V, D = np.random.default_rng(0), 1000, 256
+        h, E = rng.standard_normal((50, D)), rng.standard_normal((V, D))
+        def loss(z):  # the mean over all targets
+            return round((np.log(np.exp(z).sum(1)) - z.mean(1)).mean())
+        print(round(np.log(V)))  # -> 7
+        print(loss(h @ (0.02 * E).T))  # -> 7
+        # broken: the numbers of the table are too large
+        print(loss(h @ E.T))  # -> 51
+    """,
 )
 def loss(case: Case) -> Finding:
     if case.initial is None:

@@ -14,6 +14,17 @@ from ..requirement import Finding, failed, passed, requirement, skipped
     statement="Looking up token i reads row i of the table, in every batch shape.",
     formula="embedding(i) = e_i^T E, bit for bit",
     source="Radford et al. 2018, equation 2: h_0 = U W_e + W_p",
+    why="If a token reads another row than its own, its row means one token on the way in and another on the way "
+    "out, and training pulls it both ways.",
+    example="""
+        import numpy as np
+        E = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]])
+        one_hot = np.array([0.0, 0.0, 1.0])  # token 2
+        print(one_hot @ E)  # -> [3. 1.]
+        print(E[2])  # -> [3. 1.]
+        # broken: token 2 reads its neighbour's row
+        print(E[2 - 1])  # -> [0. 2.]
+    """,
 )
 def one_hot(case: Case) -> Finding:
     asked = 0
@@ -48,6 +59,19 @@ def one_hot(case: Case) -> Finding:
     formula="ids = v everywhere, E[v] := random  =>  f(ids)_w changes for some w != v",
     source="a token that is read from a table of its own is not tied",
     bug="huggingface/peft#2399",
+    why="Some tokens may be read from a table of their own, as new tokens of an adapter are. On the way in their "
+    "row of the shared table is then dead, and training it changes nothing there.",
+    example="""
+        import numpy as np
+        E, own = np.eye(3), {2: np.ones(3)}
+        embedding = lambda v: own.get(v, E[v])  # token 2 is read from elsewhere
+        print(embedding(1) @ E[0], embedding(2) @ E[0])  # -> 0.0 1.0
+        E[1] = [4, 5, 6]
+        print(embedding(1) @ E[0])  # -> 4.0
+        # broken: the logit of token 0 stays what it was
+        E[2] = [4, 5, 6]
+        print(embedding(2) @ E[0])  # -> 1.0
+    """,
 )
 def reaches(case: Case) -> Finding:
     if case.unreached is None:
@@ -69,6 +93,16 @@ def reaches(case: Case) -> Finding:
     formula="embedding(i) = s_in e_i^T E",
     source="Vaswani et al. 2017, section 3.4 (sqrt(d_model)); declared, never guessed",
     bug="TensorAuto/OpenTau#179",
+    why="Some architectures multiply on the way in: Gemma by sqrt(D). A factor that nobody meant, or that was "
+    "forgotten when the model was ported, gives the same weights another meaning.",
+    example="""
+        import numpy as np
+        E = np.array([[1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 0.0, 1.0]])
+        s_in = np.sqrt(4)  # declared: input_scale = sqrt(D)
+        print(s_in * E[0])  # -> [2. 4. 6. 8.]
+        # broken: the factor was forgotten
+        print(E[0])  # -> [1. 2. 3. 4.]
+    """,
 )
 def scale(case: Case) -> Finding:
     asked = False
@@ -126,7 +160,20 @@ def _table_ratio(seen: Pass, look: Look) -> float | None:
     "lookup.reads-only",
     statement="A forward pass writes nothing into the table.",
     formula="E after f(ids) = E before",
-    source="decision 19 of the contract (max_norm)",
+    source="a function does not change its argument; torch.nn.Embedding does with max_norm",
+    why="A forward pass that writes into the table changes the weights without an optimizer. torch.nn.Embedding "
+    "does it when max_norm is set, and then the logits change as well.",
+    example="""
+        import torch
+        def after_a_lookup(**options):
+            embedding = torch.nn.Embedding(2, 2, **options)
+            embedding.weight.data.fill_(3.0)
+            embedding(torch.tensor([0]))
+            return embedding.weight[0].norm().round().item()
+        print(after_a_lookup())  # -> 4.0
+        # broken: the lookup shortens the row that it reads
+        print(after_a_lookup(max_norm=1.0))  # -> 1.0
+    """,
 )
 def reads_only(case: Case) -> Finding:
     asked = False

@@ -10,7 +10,8 @@ from .. import tolerances
 from ..evidence import After, Case, Lost
 from ..requirement import Finding, failed, passed, requirement, requirements, skipped
 
-SOURCE = "contract, section 1: all of the above again after each operation that a user performs"
+SOURCE = "what a model owes, it owes again after each operation that a user performs on it"
+FORMULA = "every MUST of storage, count, lookup, projection and gradient holds afterwards; f(ids) as before"
 TIE = ("storage", "count", "lookup", "projection", "gradient")
 
 
@@ -73,48 +74,182 @@ def _moved(after: After) -> float:
     return gap if gap > tolerances.returned(np.nan_to_num(one), after.dtype) else 0.0
 
 
-def _operation(word: str, statement: str, bug: str = "") -> Callable[[Callable[[Case], Finding]], object]:
-    formula = "every MUST of storage, count, lookup, projection and gradient holds afterwards; f(ids) as before"
-    return requirement(f"persistence.{word}", statement=statement, formula=formula, source=SOURCE, bug=bug)
+def _operation(word: str, *, statement: str, why: str, example: str) -> Callable[[Callable[[Case], Finding]], object]:
+    id = f"persistence.{word}"
+    return requirement(id, statement=statement, formula=FORMULA, source=SOURCE, why=why, example=example)
 
 
-@_operation("deepcopy", "A deepcopy is tied as the model is.")
+@_operation(
+    "deepcopy",
+    statement="A deepcopy is tied as the model is.",
+    why="People copy models: for averaged weights, for a teacher, to keep the best one so far. A copy that is not "
+    "tied trains two tables.",
+    example="""
+        import copy
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        tied = lambda parts: parts[1].weight is parts[0].weight
+        print(tied(copy.deepcopy(model)))  # -> True
+        # broken: each part is copied by itself
+        print(tied([copy.deepcopy(part) for part in model]))  # -> False
+    """,
+)
 def deepcopy(case: Case) -> Finding:
     return _judged(case, "deepcopy")
 
 
-@_operation("pickle", "A model that was pickled and read again is tied as before.")
+@_operation(
+    "pickle",
+    statement="A model that was pickled and read again is tied as before.",
+    why="Pickle carries models to other processes: to workers, into queues, into caches. What comes out must be the "
+    "model that went in.",
+    example="""
+        import pickle
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        tied = lambda parts: parts[1].weight is parts[0].weight
+        again = lambda thing: pickle.loads(pickle.dumps(thing))
+        print(tied(again(model)))  # -> True
+        # broken: each part takes the way by itself
+        print(tied([again(part) for part in model]))  # -> False
+    """,
+)
 def pickle(case: Case) -> Finding:
     return _judged(case, "pickle")
 
 
-@_operation("cast", "A cast to another dtype, and the way back, in every spelling leave the tie whole.")
+@_operation(
+    "cast",
+    statement="A cast to another dtype, and the way back, in every spelling leave the tie whole.",
+    why="Almost every model is cast, to 16 bits for speed. If each use makes a cast of its own, there are two "
+    "tables afterwards.",
+    example="""
+        import torch
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        tied = lambda parts: parts[1].weight is parts[0].weight
+        print(tied(model.to(torch.float64)))  # -> True
+        # broken: each use is cast by itself
+        by_hand = [part.weight.to(torch.float16) for part in model]
+        print(by_hand[1] is by_hand[0])  # -> False
+    """,
+)
 def cast(case: Case) -> Finding:
     return _judged(case, "cast")
 
 
-@_operation("move", "A move to another device and back leaves the tie whole.")
+@_operation(
+    "move",
+    statement="A move to another device and back leaves the tie whole.",
+    why="A model is built on one device and trained on another. If each use is moved by itself, there are two "
+    "tables on arrival.",
+    example="""
+        import torch
+        E = torch.zeros(4, 3)
+        move = lambda table: table.to("cpu", copy=True)  # stands for .to("cuda")
+        lookup = projection = move(E)
+        lookup += 1
+        print(projection[0].tolist())  # -> [1.0, 1.0, 1.0]
+        # broken: each use is moved by itself
+        lookup, projection = move(E), move(E)
+        lookup += 1
+        print(projection[0].tolist())  # -> [0.0, 0.0, 0.0]
+    """,
+)
 def move(case: Case) -> Finding:
     return _judged(case, "move")
 
 
 @_operation(
-    "train-mode", "Switching between train and eval mode leaves the tie whole, with calls in between and without."
+    "train-mode",
+    statement="Switching between train and eval mode leaves the tie whole, with calls in between and without.",
+    why="train() and eval() are called around every evaluation. A model that merges or copies weights there comes "
+    "back with two tables, and trains on with them.",
+    example="""
+        from torch import nn
+        def tied_after(head):
+            embedding = nn.Embedding(4, 3)
+            head.weight = embedding.weight
+            return head.eval().train().weight is embedding.weight
+        print(tied_after(nn.Linear(3, 4, bias=False)))  # -> True
+        # broken: every change of the mode puts a copy in the table's place
+        class Copying(nn.Linear):
+            def train(self, mode=True):
+                self.weight = nn.Parameter(self.weight.detach().clone())
+                return super().train(mode)
+        print(tied_after(Copying(3, 4, bias=False)))  # -> False
+    """,
 )
 def train_mode(case: Case) -> Finding:
     return _judged(case, "train-mode")
 
 
-@_operation("freeze", "Freezing all parameters and thawing them leaves the tie whole.")
+@_operation(
+    "freeze",
+    statement="Freezing all parameters and thawing them leaves the tie whole.",
+    why="Fine-tuning starts with freezing and often ends with thawing. Both are a switch on the table; who replaces "
+    "the table by a frozen copy cuts the tie.",
+    example="""
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        tied = lambda parts: parts[1].weight is parts[0].weight
+        print(tied(model.requires_grad_(False).requires_grad_(True)))  # -> True
+        # broken: one use is frozen as a copy
+        model[0].weight = nn.Parameter(model[0].weight.detach().clone())
+        print(tied(model.requires_grad_(True)))  # -> False
+    """,
+)
 def freeze(case: Case) -> Finding:
     return _judged(case, "freeze")
 
 
-@_operation("load", "The state dict of the model loads into a fresh model, and into itself, and the result is tied.")
+@_operation(
+    "load",
+    statement="The state dict of the model loads into a fresh model, and into itself, and the result is tied.",
+    why="After loading, training goes on. If loading gives one of the two uses a tensor of its own, two tables "
+    "train from there, and the next save stores both.",
+    example="""
+        from torch import nn
+        def build():
+            model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+            model[1].weight = model[0].weight
+            return model
+        tied = lambda parts: parts[1].weight is parts[0].weight
+        fresh, stored = build(), build().state_dict()
+        fresh.load_state_dict(stored)
+        print(tied(fresh))  # -> True
+        # broken: each name gets a parameter of its own
+        fresh.load_state_dict(stored, assign=True)
+        print(tied(fresh))  # -> False
+    """,
+)
 def load(case: Case) -> Finding:
     return _judged(case, "load")
 
 
-@_operation("save", "What torch.save stored, the module or its state dict, comes back tied.")
+@_operation(
+    "save",
+    statement="What torch.save stored, the module or its state dict, comes back tied.",
+    why="A model outlives its process only as a file. What stores each use by itself stores two tables, and whoever "
+    "reads the file gets two.",
+    example="""
+        import io
+        import torch
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        tied = lambda parts: parts[1].weight is parts[0].weight
+        def again(thing):
+            torch.save(thing, file := io.BytesIO())
+            return torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+        print(tied(again(model)))  # -> True
+        # broken: each part takes the way by itself
+        print(tied([again(part) for part in model]))  # -> False
+    """,
+)
 def save(case: Case) -> Finding:
     return _judged(case, "save")

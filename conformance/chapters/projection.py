@@ -34,6 +34,17 @@ def _unseen(case: Case) -> Finding:
     formula="logits = h E^T (with what is declared: cap(s_out h E^T + b))",
     source=SOURCE,
     bug="huggingface/transformers#48154",
+    why="This is the promise of a tied model: the logit of a token says how well h fits its row. With anything else "
+    "in between, the model predicts with another matrix than the one it reads with.",
+    example="""
+        import numpy as np
+        E = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]])
+        h = np.array([[2.0, 1.0]])
+        print(h @ E.T)  # -> [[2. 2. 7.]]
+        # broken: the rows of tokens 1 and 2 changed places
+        swapped = E[[0, 2, 1]]
+        print(h @ swapped.T)  # -> [[2. 7. 2.]]
+    """,
 )
 def linear(case: Case) -> Finding:
     maps = _maps(case)
@@ -76,6 +87,16 @@ def _where(seen: Pass) -> str | None:
     formula="logits = s_out h E^T",
     source=SOURCE,
     bug="ml-explore/mlx-examples#591",
+    why="A factor on the logits makes every prediction sharper or flatter. The same weights then give other "
+    "probabilities and another loss.",
+    example="""
+        import numpy as np
+        E, h = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([2.0, 1.5])
+        softmax = lambda z: (np.exp(z) / np.exp(z).sum()).round(2)
+        print(softmax(h @ E.T))  # -> [0.27 0.73]
+        # broken: a factor that nobody declared
+        print(softmax(0.5 * h @ E.T))  # -> [0.38 0.62]
+    """,
 )
 def scale(case: Case) -> Finding:
     maps = [(s, f) for s, f in _maps(case) if f.found]
@@ -144,6 +165,16 @@ def _factor_seen(seen: Pass, wanted: float) -> bool:
     formula="logits = h E^T + b only with b declared",
     source=SOURCE,
     bug="vllm-project/vllm#46835",
+    why="A bias decides about the next token apart from the table. Tools that copy only the table lose it, and a "
+    "bias that starts at zero is seen only after training.",
+    example="""
+        import numpy as np
+        E, h = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]]), np.array([2.0, 1.0])
+        print(h @ E.T)  # -> [2. 2. 7.]
+        # broken, unless b is declared
+        b = np.array([0.0, 0.5, 0.0])
+        print(h @ E.T + b)  # -> [2.  2.5 7. ]
+    """,
 )
 def bias(case: Case) -> Finding:
     maps = [(s, f) for s, f in _maps(case) if f.found]
@@ -177,8 +208,17 @@ def bias(case: Case) -> Finding:
 @requirement(
     "projection.softcap",
     statement="Logits are capped where a cap is declared, and nowhere else.",
-    formula="logits = c tanh(h E^T / c) only with c declared",
+    formula="logits = C tanh(h E^T / C) only with C declared",
     source="Gemma Team 2024, Gemma 2, section 2 (logit soft-capping)",
+    why="A cap squeezes large logits. A model that was trained with it and runs without it, or the other way round, "
+    "is too sure of itself, or not sure enough.",
+    example="""
+        import numpy as np
+        E, h, C = np.array([[1.0], [20.0], [200.0]]), np.array([1.0]), 30.0
+        print(h @ E.T)  # -> [  1.  20. 200.]
+        # broken, unless the cap C is declared
+        print((C * np.tanh(h @ E.T / C)).round(1))  # -> [ 1.  17.5 30. ]
+    """,
 )
 def softcap(case: Case) -> Finding:
     maps = [(s, f) for s, f in _maps(case) if f.found]
@@ -219,7 +259,19 @@ def softcap(case: Case) -> Finding:
     "projection.normalization",
     statement="The model returns logits, or log-probabilities where that is declared.",
     formula="log_softmax(h E^T) only where declared; then every relation reads up to one constant per position",
-    source="decision 14 of the contract",
+    source="log_softmax takes one number per position off the logits, and keeps their differences",
+    why="Log-probabilities are the logits less one number per position. Whoever takes them for logits (a cap, "
+    "distillation, a penalty on their size) works with other numbers.",
+    example="""
+        import numpy as np
+        E, h = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]]), np.array([2.0, 1.0])
+        z = h @ E.T
+        print(z)  # -> [2. 2. 7.]
+        # broken, unless it is declared
+        log_probabilities = z - np.log(np.exp(z).sum())
+        print(log_probabilities.round(2))  # -> [-5.01 -5.01 -0.01]
+        print((z - log_probabilities).round(2))  # -> [7.01 7.01 7.01]
+    """,
 )
 def normalization(case: Case) -> Finding:
     maps = [(s, f) for s, f in _maps(case) if f.found]
@@ -248,8 +300,19 @@ def _sums_to_one(seen: Pass) -> bool:
     "projection.vocabulary",
     statement="There is one logit for each row of the table, unless a padded vocabulary is declared.",
     formula="columns(logits) = V; with vocabulary n declared: n or V, and n < V",
-    source="contract, section 1: declared, never guessed away",
+    source="one token, one row, one logit: padding is declared, never guessed away",
     bug="NVIDIA/TensorRT-LLM#301",
+    why="With more logits than rows, a token can be predicted that cannot be read: a generated text then breaks the "
+    "model. With fewer, some tokens can never be predicted.",
+    example="""
+        import numpy as np
+        E, h = np.ones((3, 2)), np.ones((1, 2))
+        print((h @ E.T).shape)  # -> (1, 3)
+        padded = np.vstack([E, np.zeros((1, 2))])  # 4 rows: a round number for the hardware
+        print((h @ padded.T)[:, :3].shape)  # -> (1, 3)
+        # broken, unless vocabulary=3 is declared
+        print((h @ padded.T).shape)  # -> (1, 4)
+    """,
 )
 def vocabulary(case: Case) -> Finding:
     seen = case.first
@@ -315,6 +378,17 @@ _NO_WRITE = "no row can be written that the pass does not read (the table is com
     statement="Changing a row that no lookup of the pass reads changes exactly that token's logit.",
     formula="E[v] := x  =>  logit_w changes only for w = v",
     source="the column v of h E^T is h . E_v and nothing else",
+    why="If a token's row moves the logits of other tokens, the tokens share something that the table does not "
+    "show, and what is learnt about one changes the others.",
+    example="""
+        import numpy as np
+        E, h = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]]), np.array([2.0, 1.0])
+        changed = np.array([[1.0, 0.0], [0.0, 2.0], [9.0, 1.0]])  # another row for token 2
+        print(h @ changed.T - h @ E.T)  # -> [ 0.  0. 12.]
+        # broken: the mean row is taken off every row
+        centred = lambda table: h @ (table - table.mean(0)).T
+        print((centred(changed) - centred(E)).round(1))  # -> [-4. -4.  8.]
+    """,
 )
 def own_column(case: Case) -> Finding:
     writings = _writings(case)
@@ -350,6 +424,15 @@ def _coupled(seen: Pass) -> str:
     formula="E[v] := 0  =>  logit_v = 0 (b_v with a declared bias)",
     source="h . 0 = 0: what is left is a bias",
     bug="huggingface/peft#3651",
+    why="What a row of zeros still scores does not come from the table: it is a bias, or a second matrix.",
+    example="""
+        import numpy as np
+        E, h = np.array([[1.0, 0.0], [0.0, 0.0], [3.0, 1.0]]), np.array([2.0, 1.0])
+        print(h @ E.T)  # -> [2. 0. 7.]
+        # broken: something is added behind the table's back
+        hidden_bias = np.array([0.0, 0.5, 0.0])
+        print(h @ E.T + hidden_bias)  # -> [2.  0.5 7. ]
+    """,
 )
 def zero_row(case: Case) -> Finding:
     asked = False
@@ -382,6 +465,16 @@ def zero_row(case: Case) -> Finding:
     statement="Two tokens with equal rows have equal logits.",
     formula="E[v] := E[w]  =>  logit_v = logit_w",
     source="logits depend on a token through its row alone",
+    why="Two tokens with the same row are one token to the model. If their logits differ, something other than the "
+    "table tells them apart.",
+    example="""
+        import numpy as np
+        E, h = np.array([[1.0, 0.0], [3.0, 1.0], [3.0, 1.0]]), np.array([2.0, 1.0])
+        print(h @ E.T)  # -> [2. 7. 7.]
+        # broken: a factor for each token
+        factor = np.array([1.0, 1.0, 2.0])
+        print(factor * (h @ E.T))  # -> [ 2.  7. 14.]
+    """,
 )
 def equal_rows(case: Case) -> Finding:
     asked = False

@@ -20,6 +20,19 @@ TYING = "Press and Wolf 2017, section 3 (one matrix U = V); Radford et al. 2018,
     formula="tied: region(E_in) = region(E_out); untied: they share no byte",
     source=TYING,
     bug="mosaicml/examples#11",
+    why="Two matrices may start equal and then train apart: the memory is spent twice, and what one side learns "
+    "about a token never reaches the other.",
+    example="""
+        import torch
+        embedding, head = torch.nn.Embedding(4, 3), torch.nn.Linear(3, 4, bias=False)
+        # which storage, and the offset into it
+        region = lambda w: (w.untyped_storage().data_ptr(), w.storage_offset())
+        # broken: equal values in two memories
+        head.weight.data.copy_(embedding.weight.data)
+        print(region(head.weight) == region(embedding.weight))  # -> False
+        head.weight = embedding.weight
+        print(region(head.weight) == region(embedding.weight))  # -> True
+    """,
 )
 def one_memory(case: Case) -> Finding:
     seen_any = False
@@ -220,6 +233,20 @@ def describe(use: Use) -> str:
     formula="|{p : p lies over region(E)}| = 1",
     source="an optimizer keeps its state by parameter, so two over one memory drift apart",
     bug="mindspore-ai/hyper-parallel#606",
+    why="An optimizer keeps its notes for each parameter. Two parameters over one memory each get a part of the "
+    "gradient and a step of their own, so that Adam moves the table twice, and a copy of the model takes them "
+    "apart.",
+    example="""
+        import torch
+        E = torch.nn.Parameter(torch.ones(2, 2))
+        twin = torch.nn.Parameter(E.data)  # another parameter over the same memory
+        E.grad = twin.grad = torch.ones(2, 2)
+        torch.optim.Adam([E], lr=0.1).step()
+        print(round(E[0, 0].item(), 3))  # -> 0.9
+        # broken: the memory is moved twice
+        torch.optim.Adam([E, twin], lr=0.1).step()
+        print(round(E[0, 0].item(), 3))  # -> 0.7
+    """,
 )
 def one_parameter(case: Case) -> Finding:
     if case.holdings is None:
@@ -274,9 +301,21 @@ def _same_rows(one: Region, other: Region) -> bool:
 @requirement(
     "storage.whole-table",
     statement="Every name that shares memory with the table is the whole table; none overlaps it in part.",
-    formula="region(n) = region(E) or disjoint, for every name n",
+    formula="region(p) = region(E) or disjoint, for every name p",
     source="the exact partition of names into shared groups",
     bug="awslabs/slapo#15",
+    why="A parameter that lies over some of the rows moves those rows by a step of its own, and leaves the others "
+    "alone.",
+    example="""
+        import numpy as np
+        E = np.zeros((4, 2))
+        whole, part = E[:], E[2:]  # two views of the memory of E
+        whole += 1  # a step on another name of the whole table: every row moves
+        print(E[:, 0])  # -> [1. 1. 1. 1.]
+        # broken: a step on a name of some rows
+        part += 1
+        print(E[:, 0])  # -> [1. 1. 2. 2.]
+    """,
 )
 def whole_table(case: Case) -> Finding:
     look = case.first.look
@@ -309,8 +348,19 @@ def _names(named: list[Named]) -> list[str]:
     "storage.precision",
     statement="Neither use alone casts the table to a narrower dtype.",
     formula="dtype(E_in) = dtype(E_out), or the wider",
-    source="decision 6 of the contract",
+    source="a table that is rounded for one use is another table there",
     bug="huggingface/transformers#29402",
+    why="A use that rounds the table by itself works with other numbers than the other use. Tokens that differ a "
+    "little become the same, and small updates do not arrive there.",
+    example="""
+        import numpy as np
+        E = np.array([[1.0], [1.0004]], np.float32)
+        h = np.array([[1000.0]], np.float32)
+        print((h @ E.T).round(1))  # -> [[1000.  1000.4]]
+        # broken: the projection alone goes to 16 bits
+        rounded = E.astype(np.float16).astype(np.float32)
+        print((h @ rounded.T).round(1))  # -> [[1000. 1000.]]
+    """,
 )
 def precision(case: Case) -> Finding:
     asked = False
@@ -351,6 +401,18 @@ def _whole_forward(seen: Pass, use: Use, other: Use) -> bool:
     formula="E_in[v] := x  =>  logit_v = h x^T (tied); unchanged (untied), for a row v that no lookup reads",
     source="identity by behaviour, where pointers cannot be trusted",
     bug="PrimeIntellect-ai/prime-rl#2823",
+    why="If a write to the table does not reach the logits, the projection reads something else: a second matrix, "
+    "or a copy. It goes on predicting with the old numbers.",
+    example="""
+        import numpy as np
+        E, h = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]]), np.array([2.0, 1.0])
+        copy = E.copy()
+        print(h @ E.T)  # -> [2. 2. 7.]
+        E[2] = [10.0, 0.0]  # a write to the row of token 2
+        print(h @ E.T)  # -> [ 2.  2. 20.]
+        # broken: the projection reads a copy
+        print(h @ copy.T)  # -> [2. 2. 7.]
+    """,
 )
 def write_through(case: Case) -> Finding:
     asked = False

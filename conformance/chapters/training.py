@@ -34,8 +34,19 @@ def updated(step: Step) -> Array:
 @requirement(
     "training.step",
     statement="One optimizer step moves the table once, by its formula, and both sides hold the result; decay and clipping see it once.",
-    formula="SGD: E' = E - r (c g + d E); AdamW: E' = (1 - r d) E - r c g / (|c g| + eps); c = limit / norm",
+    formula="SGD: E' = E - r (c g + d E); AdamW: E' = (1 - r d) E - r c g / (|c g| + eps); c = min(1, limit / norm)",
     source="Loshchilov and Hutter 2019, algorithm 2; torch.nn.utils.clip_grad_norm_",
+    why="If decay or clipping sees the table twice, the step has another size than the optimizer promises. Learning "
+    "rates that worked for others then do not work here.",
+    example="""
+        import numpy as np
+        E, g = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+        r, d, limit = 0.1, 0.5, 1.0
+        update = lambda c: (E - r * (c * g + d * E)).round(2)
+        print(update(limit / np.linalg.norm(g)))  # -> [0.89 1.82]
+        # broken: clipping measures the gradient of the table twice
+        print(update(limit / np.linalg.norm([g, g])))  # -> [0.91 1.84]
+    """,
 )
 def step(case: Case) -> Finding:
     asked = 0
@@ -108,7 +119,21 @@ def _after(case: Case, kind: str) -> Finding:
     "training.sgd",
     statement="After several steps of SGD with momentum it is still one table.",
     formula="every MUST of storage, count, lookup, projection and gradient holds after 3 steps of SGD with momentum",
-    source="a velocity per parameter object: two objects over one memory are moved twice (contract, section 2)",
+    source="a velocity per parameter object: two objects over one memory are moved twice",
+    why="A copy is equal until the first step and old after it. A model may look tied when it is built and not be "
+    "tied any more when it has trained.",
+    example="""
+        import torch
+        E = torch.nn.Parameter(torch.ones(2, 2))
+        view, copy = E.detach(), E.detach().clone()  # the same memory, and memory of its own
+        optimizer = torch.optim.SGD([E], lr=0.1, momentum=0.9)
+        for _ in range(3):
+            E.grad = torch.ones(2, 2)
+            optimizer.step()
+        print(torch.equal(view, E))  # -> True
+        # broken: equal before the first step, old after it
+        print(torch.equal(copy, E))  # -> False
+    """,
 )
 def sgd(case: Case) -> Finding:
     return _after(case, "sgd")
@@ -119,6 +144,22 @@ def sgd(case: Case) -> Finding:
     statement="After several steps of AdamW it is still one table.",
     formula="every MUST of storage, count, lookup, projection and gradient holds after 3 steps of AdamW",
     source="moments per parameter object and a step of its sign's size (Loshchilov and Hutter 2019)",
+    why="An optimizer goes on with the parameters that it was given. If one use gets a new parameter while training "
+    "runs, only the other use is trained from then on.",
+    example="""
+        import torch
+        embedding, head = torch.nn.Embedding(3, 2), torch.nn.Linear(2, 3, bias=False)
+        head.weight = embedding.weight
+        optimizer = torch.optim.AdamW(head.parameters(), lr=0.1)
+        def after_a_step():
+            head(embedding(torch.tensor([1]))).sum().backward()
+            optimizer.step()
+            return torch.equal(embedding.weight, head.weight)
+        print(after_a_step())  # -> True
+        # broken: the embedding gets a new parameter while training runs
+        embedding.weight = torch.nn.Parameter(embedding.weight.detach().clone())
+        print(after_a_step())  # -> False
+    """,
 )
 def adamw(case: Case) -> Finding:
     return _after(case, "adamw")

@@ -291,7 +291,13 @@ def test_spec(fake_run, tiecheck):
     _, chapter, _ = tiecheck("spec", "storage")
     assert "storage.other" in chapter and "gradient.sum" not in chapter
     _, one, _ = tiecheck("spec", "storage.one-memory")
-    for word in ("MUST", "Both uses read", "storage(E_in) = storage(E_out)", "section 1", "example/project#12"):
+    for word in (
+        "MUST",
+        "Both uses read",
+        "storage(E_in) = storage(E_out)",
+        "section 1",
+        "https://github.com/example/project/issues/12",
+    ):
         assert word in one
     assert "no public bug" in tiecheck("spec", "gradient.sum")[1]
 

@@ -15,13 +15,15 @@ REQUIREMENT, ADAPTER, ZOO = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBU
 SCRIPTS = {
     "requirement": f"""
 import numpy as np
-from tiecheck.conformance import check
+from tiecheck.conformance import check, cli
 from tiecheck.conformance.evidence import Case
 from tiecheck.conformance.requirement import Finding, failed, passed, requirement, requirements
 requirements()
 {REQUIREMENT}
 report = check("numpy", select="projection")
 assert {{r.id: r.verdict for r in report.results}}["projection.finite"] == "pass"
+assert cli.main(["spec", "projection.finite"]) == 0
+exec(next(r for r in requirements() if r.id == "projection.finite").example)
 """,
     "adapter": f"""
 import sys
@@ -60,3 +62,6 @@ assert check(right.build).conforms
 def test_a_recipe_works(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPTS[name]], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    if name == "requirement":
+        promised = re.findall(r"  # -> (.*)", REQUIREMENT)
+        assert len(promised) == 2 and done.stdout.splitlines()[-2:] == promised, done.stdout
