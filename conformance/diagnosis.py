@@ -58,7 +58,7 @@ CAUSES: dict[str, Cause] = {
     ),
     "two-parameters-one-memory": Cause(
         "One parameter object holds the table. Two objects over one memory look tied, but each gets half of the gradient "
-        "and its own optimizer state, so an optimizer with momentum moves the memory twice.",
+        "and its own optimizer state, so that Adam's step and weight decay act on the memory twice.",
         "Assign the parameter itself, not its data: head.weight = embedding.weight",
     ),
     "reduced-precision": Cause(
@@ -137,6 +137,11 @@ CAUSES: dict[str, Cause] = {
         "The table is counted once, and nothing of its shape lies unused beside it.",
         "Count distinct parameters, and delete the head's own unused weight",
     ),
+    # Switching modes is part of a training step, loading of a save: what a smaller thing loses, the larger loses too.
+    "lost-on-train-mode": Cause(
+        "train() and eval() change the mode and not the table.",
+        "Do not copy, merge or rebuild weights on one side when the mode changes; tie again there: head.weight = embedding.weight",
+    ),
     "lost-on-step": Cause(
         "An optimizer step leaves one table that both uses hold.",
         "Look for what replaces or copies the table while training (a hook, a cache, a second parameter), and share it again: "
@@ -146,6 +151,10 @@ CAUSES: dict[str, Cause] = {
         "copy.deepcopy copies the shared table once, and both uses of the copy read it.",
         "Drop the __deepcopy__ of your own, or tie again at its end: copy.head.weight = copy.embedding.weight",
     ),
+    "lost-on-load": Cause(
+        "A state dict loads into a model without taking its tie apart.",
+        "Let load_state_dict copy into the shared parameter, or tie again at its end: self.head.weight = self.embedding.weight",
+    ),
     "lost-on-pickle": Cause(
         "pickle stores the shared table once, and both uses read it when it comes back.",
         "Tie again where the object is restored (__setstate__): self.head.weight = self.embedding.weight",
@@ -153,10 +162,6 @@ CAUSES: dict[str, Cause] = {
     "lost-on-save": Cause(
         "torch.save stores the shared table once, and both uses read it when it is loaded.",
         "Tie again where the object is restored (__setstate__), or after loading: head.weight = embedding.weight",
-    ),
-    "lost-on-load": Cause(
-        "A state dict loads into a model without taking its tie apart.",
-        "Let load_state_dict copy into the shared parameter, or tie again at its end: self.head.weight = self.embedding.weight",
     ),
     "lost-on-cast": Cause(
         "A cast changes the dtype of the one table, and both uses read it.",
@@ -167,10 +172,6 @@ CAUSES: dict[str, Cause] = {
         "A move to another device moves the one table, and both uses read it.",
         "Keep the table a registered parameter, so that Module._apply moves it once; or tie again after the move: "
         "head.weight = embedding.weight",
-    ),
-    "lost-on-train-mode": Cause(
-        "train() and eval() change the mode and not the table.",
-        "Do not copy, merge or rebuild weights on one side when the mode changes; tie again there: head.weight = embedding.weight",
     ),
     "lost-on-freeze": Cause(
         "requires_grad_ changes a flag of the one table and nothing else.",

@@ -37,7 +37,7 @@ def gather(subject: TorchSubject, probe: Probe, twin: int | None) -> Holdings:
     assert table is not None
     objects: dict[int, int] = {}
     rows = tuple(
-        Named(name, objects.setdefault(id(t), len(objects)), reader.region(t), t.numel())
+        Named(name, objects.setdefault(id(_whose(t)), len(objects)), reader.region(t), t.numel())
         for name, t in [*named, *_outside(subject)]
         if t.layout == torch.strided and t.device.type != "meta"
     )
@@ -60,6 +60,12 @@ def gather(subject: TorchSubject, probe: Probe, twin: int | None) -> Holdings:
         dead=_dead(subject, parameters, probe),
         twin=twin,
     )
+
+
+def _whose(tensor: Tensor) -> Tensor:
+    """The tensor itself; of a kept view, which is no parameter of its own, the one that it looks at."""
+    view = not isinstance(tensor, nn.Parameter) and tensor._base is not None
+    return tensor._base if view and tensor._base is not None else tensor
 
 
 def _outside(subject: TorchSubject) -> list[tuple[str, Tensor]]:

@@ -36,6 +36,8 @@ def steps(subject: TorchSubject, probe: Probe, kind: str, count: int) -> Step:
     Returns:
         the first step; ``refused`` where there was none (no gradient, or the optimizer refuses the parameters).
     """
+    # What train mode reads is what is stepped: in eval mode an adapter may be merged into the table.
+    probe = dataclasses.replace(probe, train=True)
     look = subject.look(probe)
     table = subject._table
     assert table is not None and look is not None

@@ -119,7 +119,7 @@ def _after(case: Case, kind: str) -> Finding:
     "training.sgd",
     statement="After several steps of SGD with momentum it is still one table.",
     formula="every MUST of storage, count, lookup, projection and gradient holds after 3 steps of SGD with momentum",
-    source="a velocity per parameter object: two objects over one memory are moved twice",
+    source="a step writes into the parameter: what was copied before it is old after it",
     why="A copy is equal until the first step and old after it. A model may look tied when it is built and not be "
     "tied any more when it has trained.",
     example="""
