@@ -23,6 +23,7 @@ from tiecheck.conformance.protocol import Backend, Built
 
 from .huggingface_declared import declared, unwrapped
 from .huggingface_facts import NEVER_TIED, NOT_BY_IDS
+from .huggingface_reference import mapped
 from .huggingface_tiny import (
     FlagRejected,
     known_types,
@@ -111,7 +112,7 @@ def build(name: str, *, tied: bool | None, seed: int, trust_remote_code: bool = 
         notes=(_note(name, model),) if tiny else (),
         untrained=tiny,
         twin=_twin(model, name, declaration.tied),
-        extra={"caller": call, "package": "transformers"},
+        extra={"caller": call, "package": "transformers", "mapped": mapped},
     )
 
 
@@ -128,7 +129,9 @@ def subject_of(
     """The subject that answers for it: the same as for any other module, called as its class wants it."""
     from . import pytorch
 
-    built = dataclasses.replace(built, extra={"caller": call, "package": "transformers", **built.extra})
+    built = dataclasses.replace(
+        built, extra={"caller": call, "package": "transformers", "mapped": mapped, **built.extra}
+    )
     return pytorch.subject_of(built, declared, name=name, seed=seed, device=device, dtype=dtype, optimizer=optimizer)
 
 

@@ -300,6 +300,25 @@ class Step:
     refused: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A few steps of SGD with momentum in float64, by the model and by the reference's hand-derived gradients.
+
+    Attributes:
+        steps, rate: how many, and the learning rate.
+        seen, expected: the table (V, D) afterwards, as the model holds it and as the reference computes it.
+        moved: the largest movement of any weight, the scale of what may differ.
+        others: for each other weight, how far the two are apart at most.
+    """
+
+    steps: int
+    rate: float
+    seen: Array
+    expected: Array
+    moved: float
+    others: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class Lost:
     """A requirement that fails on what became of a model and did not before: what a finding says, kept in its place.
@@ -359,7 +378,7 @@ class Case:
     ``unreached`` are rows that a lookup read and no logit depends on, None where that was not asked.
     ``repeats`` are logits of equal calls in eval mode with the generators left to run; ``missing`` says, by capability,
     why something was not gathered; ``initial`` are logits (N, C) of a model that nothing has trained or moved yet.
-    ``trained`` and ``after`` are what became of it later; ``copied`` says that they happened to a deepcopy.
+    ``trained``, ``trajectory`` and ``after`` are what became of it later; ``copied`` says that they happened to a deepcopy.
     """
 
     declared: Declaration
@@ -372,6 +391,7 @@ class Case:
     missing: Mapping[str, str] = field(default_factory=dict)
     initial: Array | None = None
     trained: tuple[Trained, ...] = ()
+    trajectory: Trajectory | None = None
     after: tuple[After, ...] = ()
     copied: bool = False
 
@@ -401,6 +421,7 @@ _CLASSES: dict[str, type] = {
         Holdings,
         Loss,
         Step,
+        Trajectory,
         Lost,
         Trained,
         After,

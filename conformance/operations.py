@@ -14,7 +14,7 @@ from typing import Any
 
 from . import gather
 from .declaration import Declaration
-from .evidence import After, Case, Lost, Probe, Step, Trained
+from .evidence import After, Case, Lost, Probe, Step, Trained, Trajectory
 from .premise import has, sentence
 from .requirement import requirements
 
@@ -118,6 +118,7 @@ def afterwards(bench: Bench, case: Case) -> Case:
     if bench.large:
         return _chained(bench, dataclasses.replace(case, copied=copied), trainable)
     trained = _trained(bench) if trainable else ()
+    trajectory = _trajectory(bench) if trainable else None
     bench.failing |= {lost.id for one in trained for lost in one.lost}
     after = []
     for operation in bench.subject.operations():
@@ -125,7 +126,7 @@ def afterwards(bench: Bench, case: Case) -> Case:
             break
         bench.say(f"after {operation.spelling}")
         after.append(_performed(bench, operation, trainable))
-    return dataclasses.replace(case, trained=trained, after=tuple(after), copied=copied)
+    return dataclasses.replace(case, trained=trained, trajectory=trajectory, after=tuple(after), copied=copied)
 
 
 _LOST = "the copy that it would be performed on has lost the tie (persistence.deepcopy)"
@@ -181,6 +182,20 @@ def _trained(bench: Bench) -> tuple[Trained, ...]:
             bench.count(subject)
             del subject
     return tuple(out)
+
+
+def _trajectory(bench: Bench) -> Trajectory | None:
+    """The model's training beside the reference's, where its weights map onto it."""
+    if not has(bench.subject, "trajectory") or bench.over():
+        return None
+    try:
+        subject = bench.fresh()
+        with subject:
+            found: Trajectory | None = subject.trajectory(bench.probe, STEPS)
+    except Exception:  # what does not run in float64, or does not map after all, has no trajectory to follow
+        return None
+    bench.count(subject)
+    return found
 
 
 def _chained(bench: Bench, case: Case, trainable: bool) -> Case:

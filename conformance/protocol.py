@@ -39,6 +39,7 @@ class Subject(Protocol):
     - ``quantized(values)``: values as the table's dtype holds them
     - ``initial(ids)``: logits with what is neutral at initialization put back for the moment
     - ``steps(probe, kind, count) -> Step``: train a model of the run's own with "sgd" or "adamw"
+    - ``trajectory(probe, steps) -> Trajectory | None``: the same beside the reference, where the weights map onto it
     - ``operations() -> tuple[Operation, ...]``, ``copied()`` and ``again(model)``, the subjects of a deepcopy and of a model
       that was built afresh, which belong to the run: entering those puts nothing back
     - ``assign(to, of)``: let one name of the model hold the very tensor of another

@@ -257,6 +257,12 @@ def update(before: Array, after: Array, dtype: str) -> Array:
     return bound
 
 
+def trajectory(moved: float) -> float:
+    """How far two programs may be apart in float64 after a few steps, as a part of the largest movement of a weight: their
+    gradients agree to 1e-9 of the largest, and a few steps add and multiply that by less than ten."""
+    return 1e-8 * moved
+
+
 def uniform_guess(tokens: int) -> float:
     """How far the first loss may be from ln V: half a nat, or a tenth of ln V (contract, section 1)."""
     return max(0.5, 0.1 * float(np.log(tokens)))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .config import PRESETS, GPTConfig
     from .counts import parameter_count, parameter_terms
+    from .descent import cross_entropy, descend
     from .gpt import GPT, load_weights, weights_of
     from .oracle import Forward, forward, gradients, random_weights, weight_shapes
 
@@ -26,6 +27,8 @@ __all__ = [
     "PRESETS",
     "Forward",
     "GPTConfig",
+    "cross_entropy",
+    "descend",
     "forward",
     "gradients",
     "load_weights",
@@ -39,7 +42,13 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        for module in ("config", "counts", "oracle", "gpt"):  # in the order of what they cost: nothing, NumPy, torch
+        for module in (
+            "config",
+            "counts",
+            "oracle",
+            "descent",
+            "gpt",
+        ):  # in the order of what they cost: nothing, NumPy, torch
             home = import_module(f".{module}", __name__)
             if hasattr(home, name):
                 return getattr(home, name)

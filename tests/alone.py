@@ -263,6 +263,7 @@ _PAIRS = [
     _pair(later.Renormed, "training.step"),
     _pair(later.Pruned, "training.sgd"),
     _pair(later.PrunedAdam, "training.adamw"),
+    _pair(later.CutInside, "training.trajectory"),
     _pair(later.CopiedByHand, "persistence.deepcopy"),
     _pair(later.PickledByHand, "persistence.pickle"),
     _pair(later.CastByHand, "persistence.cast"),

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from tiecheck.reference import GPT, GPTConfig
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -187,6 +188,15 @@ class Renormed(Tied):
                 register_optimizer_step_pre_hook(before_step),
                 register_optimizer_step_post_hook(after_step),
             ]
+
+
+class CutInside(GPT):
+    """The reference network with a hook that doubles the gradient of one matrix between the two uses of the table."""
+
+    def __init__(self, broken: bool) -> None:
+        super().__init__(GPTConfig(vocabulary=31, context=16, width=8, layers=1, heads=2))
+        if broken:
+            self.blocks[0].mlp.down.weight.register_hook(lambda gradient: 2 * gradient)
 
 
 class Loud(Tied):

@@ -41,6 +41,7 @@ def subject_of(
 
     from .calls import call
     from .subject import TorchSubject
+    from .training import mapped
 
     if device is not None:
         _check_device(device)
@@ -57,6 +58,7 @@ def subject_of(
         device=device,
         dtype=dtype,
         package=built.extra.get("package", "torch"),
+        mapped=built.extra.get("mapped", mapped),
     )
 
 

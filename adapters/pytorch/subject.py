@@ -15,17 +15,20 @@ import numpy as np
 import torch
 from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NoBackward, NotJudged
-from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Step, Use
+from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Step, Trajectory, Use
 from tiecheck.conformance.operations import Operation
+from tiecheck.reference import GPTConfig
 from torch import Tensor, nn
 
-from . import graph, holdings
+from . import graph, holdings, training
 from .calls import call, find_logits, find_loss, positions, target_keyword
 from .restore import Snapshot, Surroundings, named_tensors
 from .seen import Group, Head, Reader, choose, dtype_name, find_head, group_lookups, rounded, to_numpy
 from .trace import Inject, Lookup, Product, Trace, Watch, eager, key_of
+from .training import mapped
 
 Caller = Callable[..., Any]
+Mapped = Callable[[nn.Module], "tuple[GPTConfig, training.Weights] | None"]
 Draw = Callable[[tuple[int, ...]], Array]
 
 
@@ -40,6 +43,7 @@ class TorchSubject:
         optimizer: an optimizer whose groups are to be counted too.
         twin: trainable scalars of the same architecture with the tie flag turned, where that can be built.
         dtype, device: judge it after a move there.
+        mapped: configuration and weights of the reference network, where the module's map onto it.
         ours: the module was built or copied for this run alone: nothing is put back, what is moved stays moved.
     """
 
@@ -57,6 +61,7 @@ class TorchSubject:
         dtype: str | None = None,
         notes: tuple[str, ...] = (),
         package: str = "torch",
+        mapped: Mapped = mapped,
         ours: bool = False,
     ) -> None:
         self.module, self.declared, self.name, self.seed = module, declared, name, seed
@@ -65,6 +70,7 @@ class TorchSubject:
         self.missing: dict[str, str] = {}
         self._caller, self._optimizer, self._twin = caller, optimizer, twin
         self._device, self._dtype = device, dtype
+        self._mapped = mapped
         self._ours, self._moved_off, self._neutral = ours, False, list[tuple[Tensor, Tensor]]()
         self._table: Tensor | None = None
         self._head: Tensor | None = None
@@ -658,14 +664,14 @@ class TorchSubject:
 
     def again(self, module: nn.Module) -> TorchSubject:
         """The subject of another module of the same kind that belongs to the run: a copy, or one that was built afresh."""
-        subject = TorchSubject(module, self.declared, name=self.name, seed=self.seed, caller=self._caller, ours=True)
-        subject._device, subject._dtype = self._device, self._dtype
+        subject = self.after(module)
+        subject._device, subject._dtype, subject._moved_off = self._device, self._dtype, False
         return subject
 
     def after(self, module: nn.Module) -> TorchSubject:
         """The subject of what an operation returned: where it is, in the dtype and with the values that it has."""
         subject = TorchSubject(module, self.declared, name=self.name, seed=self.seed, caller=self._caller, ours=True)
-        subject._moved_off = True
+        subject._moved_off, subject._mapped = True, self._mapped
         return subject
 
     def copied(self) -> TorchSubject:
@@ -704,9 +710,11 @@ class TorchSubject:
 
     def steps(self, probe: Probe, kind: str, count: int) -> Step:
         """Train the module, which must be the run's own, for ``count`` steps; see `training.steps`."""
-        from .training import steps
+        return training.steps(self, probe, kind, count)
 
-        return steps(self, probe, kind, count)
+    def trajectory(self, probe: Probe, count: int) -> Trajectory | None:
+        """The same in float64 beside the reference; None where the weights do not map onto it."""
+        return training.trajectory(self, probe, count)
 
     def operations(self) -> tuple[Operation, ...]:
         """What users do to a torch module; see `operations`."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tiecheck.conformance.evidence import Array, Look, Probe, Step
+from tiecheck.conformance.evidence import Array, Look, Probe, Step, Trajectory
+from tiecheck.reference import GPTConfig, descend, forward
 from torch import nn
 
 from . import graph
@@ -25,6 +26,8 @@ EPSILON = 1e-8
 CLIP_EPSILON = 1e-6  # what clip_grad_norm_ adds to the norm that it divides by
 # How far one step moves the table, as a part of its size: enough for every dtype to see, too little to change the model.
 MOVE = 0.02
+AGREES = 1e-9  # of float64 logits: two programs of one network
+Weights = dict[str, np.ndarray]
 ROWS = 256
 
 
@@ -154,3 +157,43 @@ def _shown(subject: TorchSubject, probe: Probe, step: Step, both: bool) -> Step:
     if both and look.head is not None and look.head.values.shape == look.table.values.shape:
         head = np.array(look.head.values[step.rows], dtype=np.float64)
     return dataclasses.replace(step, after=after, head=head)
+
+
+def mapped(module: nn.Module) -> tuple[GPTConfig, Weights] | None:
+    """Configuration and weights of the reference network, as the oracle names them; None for any other."""
+    from tiecheck.reference.gpt import GPT, weights_of
+
+    return (module.config, weights_of(module)) if isinstance(module, GPT) else None
+
+
+def trajectory(subject: TorchSubject, probe: Probe, count: int) -> Trajectory | None:
+    """Train the module, which must be the run's own, in float64 and in eval mode, beside the reference by hand."""
+    module = subject.module.double()
+    first = subject._mapped(module)
+    if first is None:
+        return None
+    config, before = first
+    rng = np.random.default_rng([probe.seed, 107])
+    targets = rng.integers(0, config.vocabulary, probe.ids.shape)
+    logits = subject._run(probe.ids, False)
+    same = forward(config, before, probe.ids).logits.reshape(tuple(logits.shape))
+    if not np.allclose(to_numpy(logits), same, rtol=AGREES, atol=AGREES * float(np.abs(same).max())):
+        return None  # the weights have the names of the reference's, the network is another
+    loss = nn.functional.cross_entropy(logits, torch.tensor(targets.ravel(), device=logits.device))
+    gradients = torch.autograd.grad(loss, [p for p in module.parameters() if p.requires_grad], allow_unused=True)
+    largest = max(float(g.abs().max()) for g in gradients if g is not None)
+    rate = MOVE * float(np.abs(before["E_in"]).max()) / largest
+    optimizer = torch.optim.SGD(module.parameters(), lr=rate, momentum=0.9)
+    for _ in range(count):
+        optimizer.zero_grad(set_to_none=True)
+        logits = subject._run(probe.ids, False)
+        subject.backward_passes += 1
+        nn.functional.cross_entropy(logits, torch.tensor(targets.ravel(), device=logits.device)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    expected = descend(config, before, probe.ids, targets, rate=rate, steps=count)
+    last = subject._mapped(module)
+    assert last is not None
+    seen = last[1]
+    moved = max(float(np.abs(expected[name] - before[name]).max(initial=0.0)) for name in expected)
+    others = {n: float(np.abs(seen[n] - expected[n]).max(initial=0.0)) for n in expected if n != "E_in"}
+    return Trajectory(count, rate, seen["E_in"], expected["E_in"], moved, others)

@@ -119,7 +119,7 @@ def _after(case: Case, kind: str) -> Finding:
     "training.sgd",
     statement="After several steps of SGD with momentum it is still one table.",
     formula="every MUST of storage, count, lookup, projection and gradient holds after 3 steps of SGD with momentum",
-    source="a step writes into the parameter: what was copied before it is old after it",
+    source="a velocity per parameter: a copy that was made before the step has none, and is old after it",
     why="A copy is equal until the first step and old after it. A model may look tied when it is built and not be "
     "tied any more when it has trained.",
     example="""
@@ -163,3 +163,54 @@ def sgd(case: Case) -> Finding:
 )
 def adamw(case: Case) -> Finding:
     return _after(case, "adamw")
+
+
+@requirement(
+    "training.trajectory",
+    statement="Where the weights map onto the reference, training takes the same way as its hand-derived gradients do.",
+    formula="E after 3 steps = E of the reference after 3 steps, by its own dL/dE, in float64",
+    source="the reference network in NumPy, whose gradients are derived by hand with a table for each use",
+    why="Every other check of the gradient compares the model with itself. This one compares it with another program: it "
+    "sees a gradient that is cut or scaled inside the network, too.",
+    example="""
+        import numpy as np
+        E = np.array([[1.0, 2.0]])
+        v = np.zeros_like(E)
+        for _ in range(2):
+            dE_in, dE_out = 0.1 * E, 0.3 * E
+            v = 0.9 * v + dE_in + dE_out
+            E = E - 0.5 * v
+        print(E.round(3))  # -> [[0.46 0.92]]
+        # broken: the share of the lookup never arrives
+        E, v = np.array([[1.0, 2.0]]), 0.0
+        for _ in range(2):
+            v = 0.9 * v + 0.3 * E
+            E = E - 0.5 * v
+        print(E.round(3))  # -> [[0.587 1.175]]
+    """,
+)
+def trajectory(case: Case) -> Finding:
+    found = case.trajectory
+    if found is None:
+        return _not_trained(case) if not case.trained else skipped("the weights do not map onto the reference")
+    allowed = tolerances.trajectory(found.moved)
+    gap = np.abs(found.seen - found.expected)
+    if gap.max() > allowed:
+        row, column = np.unravel_index(int(gap.argmax()), gap.shape)
+        return failed(
+            "wrong-gradient",
+            f"after {found.steps} steps row {int(row)} of the table is not where the reference's gradients lead",
+            row=int(row),
+            column=int(column),
+            expected=float(found.expected[row, column]),
+            seen=float(found.seen[row, column]),
+        )
+    worst = max(found.others, key=lambda name: found.others[name], default="")
+    if worst and found.others[worst] > allowed:
+        return failed(
+            "wrong-gradient",
+            f"after {found.steps} steps {worst} is not where the reference's gradients lead: the network cuts or scales them",
+            parameter=worst,
+            difference=found.others[worst],
+        )
+    return passed(f"{found.steps} steps of SGD with momentum end where the reference's do")
