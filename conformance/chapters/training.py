@@ -175,18 +175,14 @@ def adamw(case: Case) -> Finding:
     example="""
         import numpy as np
         E = np.array([[1.0, 2.0]])
-        v = np.zeros_like(E)
-        for _ in range(2):
-            dE_in, dE_out = 0.1 * E, 0.3 * E
-            v = 0.9 * v + dE_in + dE_out
-            E = E - 0.5 * v
-        print(E.round(3))  # -> [[0.46 0.92]]
+        def two_steps(E, lookup, projection, v=0.0):
+            for _ in range(2):
+                v = 0.9 * v + lookup * E + projection * E
+                E = E - 0.5 * v
+            return E.round(3)
+        print(two_steps(E, 0.1, 0.3))  # -> [[0.46 0.92]]
         # broken: the share of the lookup never arrives
-        E, v = np.array([[1.0, 2.0]]), 0.0
-        for _ in range(2):
-            v = 0.9 * v + 0.3 * E
-            E = E - 0.5 * v
-        print(E.round(3))  # -> [[0.587 1.175]]
+        print(two_steps(E, 0.0, 0.3))  # -> [[0.587 1.175]]
     """,
 )
 def trajectory(case: Case) -> Finding:
