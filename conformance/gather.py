@@ -42,6 +42,7 @@ class Effort:
         aside: repeated calls, a write to the rows that were read, the model's own loss.
         train: all of it in train mode too; else one call of the graph alone.
         modes: whether that one call is made.
+        noisy: differences in train mode, too, where power iterations and recomputation make them uncertain.
     """
 
     directions: int = 3
@@ -53,12 +54,13 @@ class Effort:
     aside: bool = True
     train: bool = True
     modes: bool = True
+    noisy: bool = True
 
 
 FULL = Effort()
 LARGE = Effort(directions=1, inject=False, again=False, sharp=False, calls=0)
 QUICK = Effort(directions=1, inject=False, again=False, sharp=False, calls=0, aside=False, train=False)
-AFTERWARDS = Effort(directions=1, inject=False, again=False, sharp=False, calls=1, aside=False)
+AFTERWARDS = Effort(directions=1, inject=False, again=False, sharp=False, calls=1, aside=False, noisy=False)
 AFTERWARDS_LARGE = Effort(
     directions=0, write=False, inject=False, again=False, sharp=False, calls=0, aside=False, train=False, modes=False
 )
@@ -470,7 +472,8 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     trained = dataclasses.replace(probe, train=True)
     if work.train:
         with contextlib.suppress(NotImplementedError):
-            passes.append(_called(subject, one_pass(subject, trained, declared, work), work.calls))
+            there = work if work.noisy else dataclasses.replace(work, directions=0)
+            passes.append(_called(subject, one_pass(subject, trained, declared, there), work.calls))
     elif work.modes and has(subject, "edges") and first.gradient is not None and first.gradient.table is not None:
         first = _keep(first, gradient=dataclasses.replace(first.gradient, train_edges=subject.edges(trained, 1)))
         passes = [first]

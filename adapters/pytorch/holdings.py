@@ -200,7 +200,7 @@ def _dead(subject: TorchSubject, parameters: list[nn.Parameter], probe: Probe) -
     suspects = [p for p in parameters if tuple(p.shape) in shapes and p.requires_grad and key_of(p) not in same]
     if not suspects:
         return ()
-    reached = set(getattr(subject, "_reached", set()))
+    reached = set(subject._reached)
     for train in (False, True):
         walked = graph.walk(subject._run(probe.ids, train))
         reached |= {id(leaf) for leaf in walked.leaves}

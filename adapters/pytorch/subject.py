@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import random
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NoBackward, NotJudged
-from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Step, Trajectory, Use
+from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Step, Trajectory
 from tiecheck.conformance.operations import Operation
 from tiecheck.reference import GPTConfig
 from torch import Tensor, nn
 
-from . import graph, holdings, training
-from .calls import call, find_logits, find_loss, positions, target_keyword
+from . import asides, graph, holdings, looking, training
+from .calls import call, find_logits, line, positions
 from .restore import Snapshot, Surroundings, named_tensors
-from .seen import Group, Head, Reader, choose, dtype_name, find_head, group_lookups, rounded, to_numpy
-from .trace import Inject, Lookup, Product, Trace, Watch, eager, key_of
+from .seen import Reader, dtype_name, find_head, group_lookups, to_numpy
+from .trace import Inject, Watch, eager, key_of, overlap
 from .training import mapped
 
 Caller = Callable[..., Any]
@@ -76,6 +76,9 @@ class TorchSubject:
         self._head: Tensor | None = None
         self._products: list[int] = []
         self._derived = False
+        self._reader: Reader
+        self._watched: Watch
+        self._reached: set[int] = set()
         self._kept: tuple[int, Probe, Look | None] | None = None
 
     # --- lifetime ------------------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ class TorchSubject:
         try:
             self.module.to(device=self._device, dtype=dtype)
         except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-            raise NotJudged(f"the model cannot be moved to {self._device or self._dtype}: {_line(error)}") from error
+            raise NotJudged(f"the model cannot be moved to {self._device or self._dtype}: {line(error)}") from error
 
     def _move_off_neutral(self) -> None:
         """What is neutral at initialization (a bias of 0, a scale of 1) would be invisible: give it a random value."""
@@ -227,179 +230,9 @@ class TorchSubject:
         """
         if self._kept is not None and self._kept[0] == self.forward_passes and _same_probe(self._kept[1], probe):
             return self._kept[2]
-        look = self._look(probe)
+        look = looking.look(self, probe)
         self._kept = (self.forward_passes, probe, look)
         return look
-
-    def _look(self, probe: Probe) -> Look | None:
-        for name in (self.declared.table, self.declared.head):
-            if name is not None:
-                self._parameter(name)
-        watch, logits, flat = self._watch(probe)
-        reader = Reader(watch, self._named)
-        reader.buffers = frozenset(n for n, _ in self.module.named_buffers(remove_duplicate=False))
-        groups = [g for g in group_lookups(watch, probe.ids) if g.score > 0]
-        self._reader, self._watched = reader, watch
-        columns = flat.shape[-1]
-        group = self._choose(groups, watch, logits, columns)
-        if group is None:
-            return self._look_by_writing(probe, reader, watch, logits, flat)
-        table, view = reader.use(group.first.array, group.first.trace, group.first.where, group.first.autocast)
-        cast = {n for k in group.lookups for n in k.narrow}
-        if table.narrowed is None and len(cast) == 1 and None not in cast:
-            table = dataclasses.replace(table, narrowed=dtype_name(next(iter(cast))))  # type: ignore[arg-type]
-        head = find_head(watch, logits, columns, group.first.array)
-        if self.declared.head is not None and (head is None or self._unlike(head)):
-            head = self._named_head(watch, logits)
-        return self._describe(reader, watch, logits, flat, group, table, view, head)
-
-    def _choose(self, groups: list[Group], watch: Watch, logits: Tensor, columns: int) -> Group | None:
-        """Decision 8: the array that the ids index; of several, the one whose rows the projection reads."""
-        if self.declared.table is not None:
-            wanted = key_of(self._parameter(self.declared.table))
-            named = [g for g in groups if wanted in g.first.trace.leaves or key_of(g.first.array) == wanted]
-            if named:
-                return named[0]
-        return choose(groups, watch, logits, columns, self.module)
-
-    def _unlike(self, head: Head) -> bool:
-        assert self.declared.head is not None
-        return key_of(head.array) != key_of(self._parameter(self.declared.head))
-
-    def _named_head(self, watch: Watch, logits: Tensor) -> Head | None:
-        """The product of the parameter that the declaration names as the head's."""
-        assert self.declared.head is not None
-        key = key_of(self._parameter(self.declared.head))
-        for i, product in enumerate(watch.products):
-            if key in product.trace.leaves and logits.shape[-1] in product.array.shape:
-                return Head(product.array, product.trace, product.hidden, [i], product)
-        return None
-
-    def _parameter(self, name: str) -> Tensor:
-        for known, tensor in self._named:
-            if known == name:
-                return tensor
-        raise NotJudged(f"the declaration names {name!r}, but the model has no tensor of that name")
-
-    def _describe(
-        self,
-        reader: Reader,
-        watch: Watch,
-        logits: Tensor,
-        flat: Tensor,
-        group: Group,
-        table: Use,
-        view: Tensor | None,
-        head: Head | None,
-    ) -> Look:
-        self._table = view if view is not None else group.first.array
-        self._derived = view is None
-        self._products = head.indices if head is not None else []
-        head_use: Use | None = None
-        self._head = None
-        dtypes: tuple[str, ...] = ()
-        if head is not None:
-            head_use, head_view = reader.use(head.array, head.trace, head.first.where, head.first.autocast)
-            self._head = head_view
-        own = set(self._products)
-        dtypes = tuple(dtype_name(p.dtype) for i, p in enumerate(watch.products) if i not in own and p.op != "mul")
-        assert group.tokens is not None
-        read = [group.rows] + [
-            _rows_within(k.array, to_numpy(k.rows), self._table)
-            for k in watch.lookups
-            if _overlap(k.array, self._table) or (view is None and k.trace.leaves == group.first.trace.leaves)
-        ]
-        if self._dense(watch, head):
-            read.append(np.arange(table.values.shape[0]))
-        others = {
-            reader.owner(k.array)[0]: None
-            for k in watch.lookups
-            if key_of(k.array) in watch.leaf and key_of(k.array) != key_of(self._table)
-        }
-        last = watch.trace(logits)
-        factors = (
-            *last.factors,
-            *((*head.first.hidden_trace.factors, *head.trace.factors) if head is not None else ()),
-        )
-        hidden = None
-        if head is not None and head.hidden is not None:
-            hidden = to_numpy(head.hidden)
-        written = reader.names(watch.writes)
-        padding = next((k.padding for k in group.lookups if k.padding is not None), None)
-        return Look(
-            table=table,
-            head=head_use,
-            tokens=group.tokens.copy(),
-            rows=group.rows.copy(),
-            rows_read=np.unique(np.concatenate([r.ravel() for r in read])),
-            input_scales=rounded(s for k in group.lookups for s in k.scales.values()),
-            input_sums=rounded(sum(k.scales.values()) for k in group.lookups),
-            factors=tuple(float(f) for f in factors),
-            hidden=hidden,
-            product_dtype=dtype_name(head.first.dtype) if head is not None else "",
-            network_dtypes=dtypes,
-            written=tuple(sorted(written, key=lambda n: n != (table.region.owner if table.region else ""))),
-            others=tuple(others),
-            padding_seen=padding,
-            cut_lookups=_cut(group.lookups),
-            logits=to_numpy(flat).astype(np.float64),
-            cut_products=_cut([watch.products[i] for i in self._products]),
-            head_where=head.first.where if head is not None else "",
-            trail=last.trail,
-        )
-
-    def _dense(self, watch: Watch, head: Head | None) -> bool:
-        """Whether another product of the table's memory flows into h: a third use that reads every row."""
-        if head is None or self._table is None:
-            return False
-        return any(_overlap(watch.products[i].array, self._table) for i in head.first.hidden_trace.past)
-
-    def _look_by_writing(self, probe: Probe, reader: Reader, watch: Watch, logits: Tensor, flat: Tensor) -> Look | None:
-        """No lookup was seen: the table is the array where a row of the input moves many logits, and another only its own."""
-        before = to_numpy(flat).astype(np.float64)
-        columns = flat.shape[-1]
-        used = int(probe.ids.ravel()[0])
-        absent = next((t for t in range(columns) if t not in set(probe.ids.ravel().tolist())), None)
-        best: tuple[float, Tensor] | None = None
-        for key in list(watch.leaf):
-            for name, tensor in reader.owners.get(key, [("", watch.leaf[key])])[:1]:
-                flat = tensor.detach()
-                flat = flat.squeeze() if flat.dim() > 2 else flat
-                if not flat.is_floating_point() or flat.dim() != 2 or (name and name == self.declared.head):
-                    continue
-                for matrix in (flat, flat.T):
-                    if matrix.shape[0] < columns or matrix.shape[0] <= used:
-                        continue
-                    moved = self._moved(matrix, used, probe, before)
-                    other = self._moved(matrix, absent, probe, before) if absent is not None else 0.0
-                    if moved > 0 and other <= 1 and (best is None or moved > best[0]):
-                        best = (moved, matrix)
-        if best is None:
-            return None
-        matrix = best[1]
-        trace = watch.trace(matrix)
-        table, view = reader.use(matrix, trace, "", False)
-        head = find_head(watch, logits, columns, matrix)
-        group = Group([], np.unique(probe.ids), tokens=np.zeros(0, dtype=np.int64))
-        group.lookups = [_pretend(matrix, trace)]
-        look = self._describe(reader, watch, logits, flat, group, table, view, head)
-        empty = np.zeros(0, dtype=np.int64)
-        return dataclasses.replace(look, tokens=empty, rows=empty, rows_read=np.unique(probe.ids), input_scales=())
-
-    def _moved(self, matrix: Tensor, row: int, probe: Probe, before: Array) -> float:
-        """How many columns of the logits a random vector in ``row`` moves."""
-        with torch.no_grad():
-            old = matrix[row].clone()
-            spread = float(matrix.float().std()) or 1.0
-            generator = torch.Generator().manual_seed(self.seed + 2)
-            matrix[row] = (torch.randn(old.shape, generator=generator) * spread).to(matrix)
-            try:
-                after = self.logits(probe.ids, probe.train)
-            except (IndexError, RuntimeError):
-                return 0.0
-            finally:
-                matrix[row] = old
-        return float((np.abs(after - before) > 1e-6 * np.abs(before).max()).any(0).sum())
 
     # --- the table and its memory --------------------------------------------------------------------------------
 
@@ -464,7 +297,7 @@ class TorchSubject:
             graph.backward(logits, R, wanted, self.module)
         except Exception as error:
             graph.clear(wanted, self.module)
-            raise NoBackward(f"the model refuses a backward pass in {probe.mode} mode: {_line(error)}") from error
+            raise NoBackward(f"the model refuses a backward pass in {probe.mode} mode: {line(error)}") from error
         table = graph.total(leaves[0], self._table)
         head = graph.total(leaves[1], sides[1]) if len(sides) > 1 else None
         twice = None
@@ -483,7 +316,7 @@ class TorchSubject:
         watch, logits, flat = self._watch(probe)
         values, dtype = to_numpy(flat).astype(np.float64), dtype_name(flat.dtype)
         groups = [g for g in group_lookups(watch, probe.ids) if g.score > 0]
-        group = self._choose(groups, watch, logits, flat.shape[-1])
+        group = looking.choose_table(self, groups, watch, logits, flat.shape[-1])
         if group is None or not flat.requires_grad:
             return values, dtype, Gradient(None, note="the logits do not depend on any trainable parameter")
         head = find_head(watch, logits, flat.shape[-1], group.first.array)
@@ -518,7 +351,7 @@ class TorchSubject:
         return tuple(out)
 
     def _separate(self) -> bool:
-        return self._head is not None and self._table is not None and not _overlap(self._head, self._table)
+        return self._head is not None and self._table is not None and not overlap(self._head, self._table)
 
     def _objects(self, view: Tensor) -> list[Tensor]:
         key = key_of(view)
@@ -531,134 +364,27 @@ class TorchSubject:
 
     def inject(self, probe: Probe, hidden: Array) -> Array | None:
         """Logits (N, C) with the chosen h (N, D) put in at the observed projection; None where that cannot be done."""
-        if not self._products:
-            return None
-        todo = torch.tensor(hidden, device=self._place)
-        taken: dict[int, int] = {}
-
-        def put(index: int, seen: Tensor) -> Tensor | None:
-            if index not in self._products:
-                return None
-            if seen.numel() == todo.numel():
-                taken[index] = todo.shape[0]
-                return todo
-            start = sum(taken.values())
-            if seen.dim() != 2 or seen.shape[1] != todo.shape[1] or start + seen.shape[0] > todo.shape[0]:
-                return None
-            taken[index] = seen.shape[0]
-            return todo[start : start + seen.shape[0]]
-
-        try:
-            _, _, flat = self._watch(probe, put)
-        except (RuntimeError, ValueError, TypeError):
-            return None
-        return to_numpy(flat).astype(np.float64) if taken else None
+        return asides.inject(self, probe, hidden)
 
     def own_loss(self, ids: Array, targets: Array) -> tuple[float, Array] | None:
         """The model's own loss for targets and its gradient at the table; None where it has none."""
-        keyword = target_keyword(self.module)
-        if keyword is None or self._derived or self._table is None:
-            return None
-        if any(m.training for m in self.module.modules()):
-            self.module.train(False)
-        torch.manual_seed(self.seed)
-        tensor = torch.tensor(ids, dtype=torch.long, device=self._place)
-        wanted = torch.tensor(targets, dtype=torch.long, device=self._place)
-        self.forward_passes += 1
-        try:
-            loss = find_loss(self._caller(self.module, tensor, **{keyword: wanted}))
-        except Exception as error:
-            self.missing["own_loss"] = f"the model's own loss raised {type(error).__name__}: {_line(error)}"
-            return None
-        if loss is None:
-            return None
-        walked = graph.walk(loss)
-        leaves = walked.over(self._table, self._objects(self._table))
-        self._reached = {id(leaf) for leaf in walked.leaves}
-        self.backward_passes += 1
-        graph.backward(loss, None, leaves, self.module)
-        gradient = graph.total(leaves, self._table)
-        graph.clear(leaves, self.module)
-        return float(loss.detach()), gradient
+        return asides.own_loss(self, ids, targets)
 
     def loss_value(self, ids: Array, targets: Array) -> float:
         """The model's own loss alone."""
-        keyword = target_keyword(self.module)
-        assert keyword is not None
-        torch.manual_seed(self.seed)
-        tensor = torch.tensor(ids, dtype=torch.long, device=self._place)
-        wanted = torch.tensor(targets, dtype=torch.long, device=self._place)
-        self.forward_passes += 1
-        loss = find_loss(self._caller(self.module, tensor, **{keyword: wanted}))
-        return float("nan") if loss is None else float(loss.detach())
+        return asides.loss_value(self, ids, targets)
 
-    @contextlib.contextmanager
-    def sharpened(self) -> Iterator[bool]:
+    def sharpened(self) -> AbstractContextManager[bool]:
         """Every parameter and buffer in float64 inside the block, memory still shared as before; yields whether it is."""
-        tensors = {id(t): t for _, t in self._named if t.is_floating_point()}
-        storages: dict[int | None, Tensor] = {}
-        kept = [(t, t.data) for t in tensors.values()]
-        view, head, reader, watched, products = self._table, self._head, self._reader, self._watched, self._products
-        fits = sum(t.numel() for t in tensors.values()) <= 1 << 21 and view is not None and not self._derived
-        if not fits or all(t.dtype == torch.float64 for t in tensors.values()):
-            yield False
-            return
-        assert view is not None
-        # Keys are taken before anything is swapped: the table may be the parameter object itself.
-        keys = [None if side is None else key_of(side) for side in (view, head)]
-        try:
-            for tensor, data in kept:
-                key = key_of(data)
-                if key not in storages:
-                    flat = torch.empty(0, dtype=data.dtype, device=data.device).set_(data.untyped_storage())
-                    storages[key] = flat.double()
-                tensor.data = storages[key].as_strided(data.shape, data.stride(), data.storage_offset())
-            if keys[0] not in storages:
-                yield False
-                return
-            self._table = storages[keys[0]].as_strided(view.shape, view.stride(), view.storage_offset())
-            if head is not None and keys[1] in storages:
-                self._head = storages[keys[1]].as_strided(head.shape, head.stride(), head.storage_offset())
-            yield True
-        finally:
-            for tensor, data in kept:
-                tensor.data = data
-            self._table, self._head, self._reader, self._watched, self._products = view, head, reader, watched, products
+        return asides.sharpened(self)
+
+    def control(self, probe: Probe, cotangent: Array) -> tuple[float, float] | None:
+        """A difference of <R, logits> along the gradient of the network's own parameters: what autograd says, what is."""
+        return asides.control(self, probe, cotangent)
 
     def holdings(self, probe: Probe, twin: bool = True) -> Holdings:
         """Names, memory, enumerations and sizes."""
         return holdings.gather(self, probe, self._twin() if twin and self._twin is not None else None)
-
-    def control(self, probe: Probe, cotangent: Array) -> tuple[float, float] | None:
-        """A difference of <R, logits> along the gradient of the network's own parameters: what autograd says, what is."""
-        logits = self._run(probe.ids, probe.train)
-        R = torch.tensor(cotangent, device=logits.device).to(logits.dtype)
-        mine = {key_of(side) for side in (self._table, self._head) if side is not None}
-        body = [leaf for leaf in graph.walk(logits).leaves if key_of(leaf) not in mine]
-        if not body:
-            return None
-        self.backward_passes += 1
-        try:
-            grads = torch.autograd.grad(logits, body, R, allow_unused=True)
-        except RuntimeError:
-            return None
-        pairs = [(leaf, grad.detach()) for leaf, grad in zip(body, grads, strict=True) if grad is not None]
-        norm = sum(float(grad.double().square().sum()) for _, grad in pairs) ** 0.5
-        size = sum(float(leaf.detach().double().square().sum()) for leaf, _ in pairs) ** 0.5
-        step = 1e-3 * size / (norm or 1.0)
-        values = []
-        kept = [leaf.detach().clone() for leaf, _ in pairs]
-        try:
-            for sign in (1, -1):
-                with torch.no_grad():
-                    for (leaf, grad), old in zip(pairs, kept, strict=True):
-                        leaf.copy_(old + sign * step * grad)
-                values.append(float((cotangent * np.nan_to_num(self.logits(probe.ids, probe.train))).sum()))
-        finally:
-            with torch.no_grad():
-                for (leaf, _), old in zip(pairs, kept, strict=True):
-                    leaf.copy_(old)
-        return norm**2, (values[0] - values[1]) / (2 * step) if norm else 0.0
 
     # --- what comes after: operations and training -------------------------------------------------------------------
 
@@ -727,41 +453,9 @@ def _same_probe(one: Probe, other: Probe) -> bool:
     return one.train == other.train and one.seed == other.seed and np.array_equal(one.ids, other.ids)
 
 
-def _cut(uses: Sequence[Lookup | Product]) -> tuple[str, ...]:
-    """Where some of several uses lie outside the graph. All of them say nothing: inside an autograd function none is in it."""
-    cut = [use.where for use in uses if not use.graded]
-    return tuple(dict.fromkeys(cut)) if len(cut) < len(uses) else ()
-
-
-def _overlap(one: Tensor, other: Tensor) -> bool:
-    """Whether two windows on one memory meet."""
-    if key_of(one) != key_of(other):
-        return False
-    ends = [
-        t.storage_offset() + sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True)) for t in (one, other)
-    ]
-    return one.storage_offset() <= ends[1] and other.storage_offset() <= ends[0]
-
-
-def _rows_within(array: Tensor, rows: Array, table: Tensor) -> Array:
-    """Row numbers of ``array`` as rows of ``table``, where both are windows on the same rows."""
-    if key_of(array) == key_of(table) and array.stride() == table.stride() and table.stride(0):
-        shift, rest = divmod(int(array.storage_offset() - table.storage_offset()), table.stride(0))
-        rows = rows + shift if rest == 0 else rows
-    return np.asarray(rows[(rows >= 0) & (rows < table.shape[0])])
-
-
 def _is_constant(tensor: Tensor) -> bool:
     flat = tensor.detach().reshape(-1)
     if flat.numel() == 0 or tensor.device.type == "meta":
         return False
     head = flat[:64]
     return bool((head == flat[0]).all()) and bool((flat == flat[0]).all())
-
-
-def _line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-
-
-def _pretend(matrix: Tensor, trace: Trace) -> Lookup:
-    return Lookup(matrix, matrix, torch.zeros(0, dtype=torch.long), trace, True, "", False, True)

@@ -532,3 +532,13 @@ def _one_hot(hidden: Tensor) -> Tensor | None:
 def narrower(one: torch.dtype, other: torch.dtype) -> bool:
     """Whether ``one`` keeps fewer bits than ``other``."""
     return _WIDTH.get(one, 8) < _WIDTH.get(other, 8)
+
+
+def overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two windows on one memory meet."""
+    if key_of(one) != key_of(other):
+        return False
+    ends = [
+        t.storage_offset() + sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True)) for t in (one, other)
+    ]
+    return one.storage_offset() <= ends[1] and other.storage_offset() <= ends[0]
