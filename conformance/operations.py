@@ -14,7 +14,7 @@ from typing import Any
 
 from . import gather
 from .declaration import Declaration
-from .evidence import After, Case, Lost, Probe, Step, Trained, Trajectory
+from .evidence import After, Case, Lost, Pass, Probe, Step, Trained, Trajectory
 from .premise import has, sentence
 from .requirement import requirements
 
@@ -201,52 +201,67 @@ def _trajectory(bench: Bench) -> Trajectory | None:
 def _chained(bench: Bench, case: Case, trainable: bool) -> Case:
     """On a large model: one copy, one step of each optimizer, then the cheap operations one after the other until the first
     that loses something; each is judged by a few passes."""
-    trained: list[Trained] = []
-    after: list[After] = []
-    left = {op.word: _LARGE for op in bench.subject.operations() if not op.large}
     try:
         subject = bench.fresh()
     except Exception as error:
         return _without(case, f"no second model can be had: {sentence(error)}")
     with subject:
-        before = None
-        for kind in KINDS if trainable else ():
-            bench.say(f"a training step of {kind}")
-            step = subject.steps(bench.probe, kind, 1)
-            seen = bench.seen(subject)
-            before, lost = seen.first.logits, () if step.refused else bench.lost(seen)
-            trained.append(Trained(kind, step, lost))
-            bench.failing |= {one.id for one in lost}
-        before = before if before is not None else bench.seen(subject).first.logits
+        trained = [_one_step(bench, subject, kind) for kind in (KINDS if trainable else ())]
+        latest = bench.seen(subject).first
+    after: list[After] = []
+    left = {f"persistence.{op.word}": _LARGE for op in bench.subject.operations() if not op.large}
     for operation in [op for op in bench.subject.operations() if op.large]:
         if bench.over() or any(one.lost or one.broken for one in after):
-            left.setdefault(operation.word, "left out: an operation before it has lost the tie")
+            left.setdefault(f"persistence.{operation.word}", "left out: an operation before it has lost the tie")
             continue
         bench.say(f"after {operation.spelling}")
-        one = After(operation.word, operation.spelling, operation.exact, operation.weak, operation.halfway)
         bench.count(subject)
         try:
             subject = operation.perform(subject, bench.fresh)
-            with subject:
-                seen = bench.seen(subject)
-                one = dataclasses.replace(
-                    one, lost=bench.lost(seen), before=before, after=seen.first.logits, dtype=seen.first.dtype
-                )
-                before = seen.first.logits
         except Exception as error:
-            word = "broken" if isinstance(error, Broken) or one.lost else "refused"
-            one = (
-                dataclasses.replace(one, broken=str(error))
-                if word == "broken"
-                else dataclasses.replace(one, refused=sentence(error))
-            )
+            after.append(_refused(operation, error))
+            continue
+        one, latest = _compared(bench, operation, subject, latest)
         after.append(one)
     bench.count(subject)
-    missing = {
-        **case.missing,
-        **{f"persistence.{word}": reason for word, reason in left.items() if word not in {a.word for a in after}},
-    }
-    return dataclasses.replace(case, trained=tuple(trained), after=tuple(after), missing=missing)
+    return dataclasses.replace(case, trained=tuple(trained), after=tuple(after), missing={**case.missing, **left})
+
+
+def _one_step(bench: Bench, subject: Any, kind: str) -> Trained:
+    """A step of one optimizer on a model that goes on to live."""
+    bench.say(f"a training step of {kind}")
+    step = subject.steps(bench.probe, kind, 1)
+    lost = () if step.refused else bench.lost(bench.seen(subject))
+    bench.failing |= {one.id for one in lost}
+    return Trained(kind, step, lost)
+
+
+def _compared(bench: Bench, operation: Operation, subject: Any, before: Pass) -> tuple[After, Pass]:
+    """What an operation returned against the pass before it; and the pass that the next one is compared with."""
+    after = _of(operation)
+    try:
+        with subject:
+            seen = bench.seen(subject)
+    except Exception as error:
+        return dataclasses.replace(after, broken=_no_longer(operation, error)), before
+    now = seen.first
+    lost = bench.lost(seen, operation.halfway)
+    return dataclasses.replace(after, lost=lost, before=before.logits, after=now.logits, dtype=now.dtype), now
+
+
+def _of(operation: Operation) -> After:
+    return After(operation.word, operation.spelling, operation.exact, operation.weak, operation.halfway)
+
+
+def _refused(operation: Operation, error: Exception) -> After:
+    """An operation that was not performed: its own result cannot be read again, or Python, torch or the model refuses."""
+    if isinstance(error, Broken):
+        return dataclasses.replace(_of(operation), broken=str(error))
+    return dataclasses.replace(_of(operation), refused=f"{operation.spelling} was refused: {sentence(error)}")
+
+
+def _no_longer(operation: Operation, error: Exception) -> str:
+    return f"after {operation.spelling} the model no longer runs: {sentence(error)}"
 
 
 _LARGE = "left out: the model is large (fewer operations are performed on it)"
@@ -254,13 +269,12 @@ _LARGE = "left out: the model is large (fewer operations are performed on it)"
 
 def _performed(bench: Bench, operation: Operation, trainable: bool) -> After:
     """One operation on a model that was trained a little, and the same line again for what comes back."""
-    after = After(operation.word, operation.spelling, operation.exact, operation.weak, operation.halfway)
     reason = operation.here()
     if operation.fresh and bench.build is None:
         reason = "there is no factory to build a fresh model with"
     if reason:
-        return dataclasses.replace(after, refused=reason)
-    subject = result = None
+        return dataclasses.replace(_of(operation), refused=reason)
+    subject = None
     try:
         subject = bench.fresh()
         with subject:
@@ -268,23 +282,21 @@ def _performed(bench: Bench, operation: Operation, trainable: bool) -> After:
                 subject.steps(bench.probe, "sgd", 2)
             before = subject.logits(bench.probe.ids)
         result = operation.perform(subject, bench.build or bench.fresh)
-    except Broken as error:
-        return dataclasses.replace(after, broken=str(error))
     except Exception as error:
-        return dataclasses.replace(after, refused=f"{operation.spelling} was refused: {sentence(error)}")
+        return _refused(operation, error)
     finally:
         if subject is not None:
             bench.count(subject)
         del subject
+    after = dataclasses.replace(_of(operation), before=before)
     try:
         with result:
             logits = result.logits(bench.probe.ids)
-            lost = bench.lost(bench.seen(result), operation.halfway)
-            return dataclasses.replace(after, lost=lost, before=before, after=logits, dtype=result.dtype)
+            seen = bench.seen(result)
+            after = dataclasses.replace(after, after=logits, dtype=result.dtype)
     except Exception as error:
-        said = f"after {operation.spelling} the model no longer runs: {sentence(error)}"
-        if operation.halfway:
-            return dataclasses.replace(after, refused=said)
-        return dataclasses.replace(after, broken=said)
+        said = _no_longer(operation, error)
+        return dataclasses.replace(after, **({"refused": said} if operation.halfway else {"broken": said}))  # type: ignore[arg-type]
     finally:
         bench.count(result)
+    return dataclasses.replace(after, lost=bench.lost(seen, operation.halfway))

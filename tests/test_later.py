@@ -121,7 +121,7 @@ def test_a_large_model_gets_fewer_operations_and_the_report_says_which(monkeypat
     monkeypatch.setattr(gather, "LARGE_TABLE", 64)
     report = check(lambda: Tied(False))
     assert report.conforms
-    left = {id for id, verdict in verdicts(report).items() if verdict == "skip"}
+    left = {id for id, verdict in verdicts(report).items() if verdict == "skip" and id.startswith("persistence.")}
     assert left == {
         "persistence.pickle",
         "persistence.cast",
