@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ROWS = 4096
 # Rows at a time: few enough to stay in the cache, and for a BLAS not to wake threads that wait for torch's.
 CACHED = 64
+CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class Explained:
         scale, token_scale, bias, cap, normalized: the map.
         columns: how many columns it speaks of.
         product: h E^T (N, columns), kept for the gradient.
-        problem: where none was found: "rows", "columns", "not-transposed", "part" or "unknown"; "weak" where too few rows
+        problem: where none was found: "rows", "columns", "not-transposed", "part", "delta" or "unknown"; "weak" where too few rows
             were seen to tell a bias or scale per token from anything else.
         worst: the position and token that are farthest off, with what was expected and seen.
     """
@@ -435,7 +436,19 @@ def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array) -> st
                 < 10 * tolerances.NEAR * np.abs(rows).max()
             )
             return "columns" if same else "unknown"
-    return "unknown"
+    return "delta" if _low_rank(rows, (data.logits - data.products)[:, :CHUNK]) else "unknown"
+
+
+def _low_rank(rows: Array, delta: Array) -> bool:
+    """Whether what the logits have beside h E^T is another linear map of h, of at most half its rank: an adapter."""
+    count, width = rows.shape
+    if count < width + 2 or width < 2:
+        return False
+    matrix = np.linalg.lstsq(rows, delta, rcond=None)[0]
+    if np.abs(rows @ matrix - delta).max() > tolerances.NEAR * np.abs(delta).max():
+        return False
+    sizes = np.linalg.svd(matrix, compute_uv=False)
+    return 2 * int((sizes > tolerances.NEAR * sizes[0]).sum()) <= width
 
 
 def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | None:

@@ -96,6 +96,7 @@ class Look:
         hidden: (M, D) what the projection read, in the order it read it; None where unseen.
         logits: (N, C) of the watched pass; good for the premise, never a reference (compiled code runs eagerly in it).
         product_dtype, network_dtypes: of the projection's product, and of the other products of the network.
+        casts: dtypes that something made from the model's tensors was narrowed to on the way.
         written: names of tensors of the model that the pass wrote, the table's first.
         cut_lookups, cut_products: where a lookup or a product of the projection read the table outside the graph.
         others: other arrays of V rows that a lookup of the pass read (positions, segments), by name.
@@ -114,6 +115,7 @@ class Look:
     logits: Array = field(default_factory=lambda: np.zeros((0, 0)))
     product_dtype: str = ""
     network_dtypes: tuple[str, ...] = ()
+    casts: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     padding_seen: int | None = None
@@ -179,13 +181,17 @@ class Writing:
 
 @dataclass(frozen=True, eq=False)
 class Sharp:
-    """The lookup's share once more in float64: its gradient, h, the cotangent, and differences."""
+    """The lookup's share once more in float64: its gradient, h, the cotangent, and differences.
+
+    ``coarsest`` is the narrowest dtype that the pass went through all the same (a norm that computes in float32).
+    """
 
     gradient: Array
     hidden: Array | None
     table: Array
     logits: Array
     differences: tuple[Difference, ...]
+    coarsest: str = "float64"
 
 
 @dataclass(frozen=True, eq=False)

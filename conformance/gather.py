@@ -318,9 +318,10 @@ def _sharp(subject: Any, seen: Pass) -> Pass:
                 if found is not None:
                     allowed = tolerances.difference_sharp(terms, 0.0)
                     out.append(_controlled(subject, twin, found, wanted, allowed))
+            coarsest = max(look.casts, key=tolerances.unit, default="float64")
             full = np.zeros((rows.size, seen.table.shape[1]))
             full[:] = share
-            return _keep(seen, sharp=Sharp(full, None, np.array(look.table.values[rows]), logits, tuple(out)))
+            return _keep(seen, sharp=Sharp(full, None, np.array(look.table.values[rows]), logits, tuple(out), coarsest))
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError):
         return seen
 

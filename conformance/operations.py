@@ -36,8 +36,8 @@ class Operation:
         perform: from a subject, and a function that builds a fresh untrained one, to the subject that comes back. Raises
             `Broken` where its own result cannot be read again; any other exception is a refusal.
         exact: it promises the same values, so that logits are owed as they were.
-        halfway: what comes back is in between (a cast without the way back): it need not run, and in another precision only
-            storage and count are asked of it.
+        halfway: what comes back is in between (a cast without the way back): it need not run, and in a precision that is not
+            the model's only whose memory is read and what is counted is asked of it.
         fresh: it needs a second model that was built afresh.
         weak: it can lose the tie, but its passing says nothing.
         large: it is performed on a large model, too.
@@ -83,9 +83,9 @@ class Bench:
 
     def lost(self, case: Case, halfway: bool = False) -> tuple[Lost, ...]:
         """What no longer holds."""
-        from .chapters.persistence import TIE, newly_failing
+        from .chapters.persistence import HALFWAY, newly_failing
 
-        return newly_failing(case, self.failing, TIE[:2] if halfway else TIE)
+        return newly_failing(case, self.failing, HALFWAY if halfway else None)
 
     def seen(self, subject: Any) -> Case:
         """All applicable evidence of a subject, inside its block."""

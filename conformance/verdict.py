@@ -17,7 +17,7 @@ from .diagnosis import Mend, diagnose, mend_of
 from .errors import NotJudged
 from .evidence import Case
 from .operations import Bench, afterwards
-from .premise import has, settle
+from .premise import has, sentence, settle
 from .report import Cost, Report, Result
 from .requirement import judged, requirements
 from .search import Findings, search
@@ -68,7 +68,16 @@ class Verdict:
     def judge(self) -> Report:
         """All that the profile asks."""
         with self.subject:
-            self._observe()
+            try:
+                self._observe()
+            except NotJudged:
+                raise
+            except Exception as error:
+                if _ours(error):
+                    raise
+                raise NotJudged(
+                    f"the model ran, and then refused to run while it was judged: {sentence(error)}"
+                ) from error
         if self.later and self.options.profile != "quick":
             self.bench.build = _builder(self.target, self.options, self.flag, self.subject, self.bench.large)
             self.case = afterwards(self.bench, self.case)
@@ -191,6 +200,14 @@ class Verdict:
             self.subject.backward_passes + self.bench.backward_passes,
             _peak(),
         )
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether an exception was raised by a line of ours, and not by the model's or by what the model called."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is None or str(trace.tb_frame.f_globals.get("__name__", "")).startswith("tiecheck.")
 
 
 def _builder(

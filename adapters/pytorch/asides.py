@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import graph
 from .calls import find_loss, line, target_keyword
+from .restore import named_tensors
 from .seen import to_numpy
 from .trace import key_of
 
@@ -123,6 +124,9 @@ def sharpened(subject: TorchSubject) -> Iterator[bool]:
     finally:
         for tensor, data in kept:
             tensor.data = data
+        for _, tensor in named_tensors(subject.module):  # what the model made meanwhile
+            if id(tensor) not in tensors and tensor.dtype == torch.float64 and tensor.is_leaf:
+                tensor.data = tensor.data.to(view.dtype)
         subject._table, subject._head, subject._reader, subject._watched, subject._products = (
             view,
             head,

@@ -133,6 +133,7 @@ def _describe(
         hidden=hidden,
         product_dtype=dtype_name(head.first.dtype) if head is not None else "",
         network_dtypes=dtypes,
+        casts=tuple(sorted(dtype_name(cast) for cast in watch.casts)),
         written=tuple(sorted(written, key=lambda n: n != (table.region.owner if table.region else ""))),
         others=tuple(others),
         padding_seen=padding,

@@ -117,6 +117,20 @@ def _frozen(whole: bool) -> Change:
     return freeze
 
 
+def _frozen_with_a_call(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    """Nobody freezes a model without running it: what is packed or cached then may stay."""
+    module = subject.module
+    flags = {name: p.requires_grad for name, p in module.named_parameters(remove_duplicate=False)}
+    module.requires_grad_(False)
+    with subject:
+        for train in (False, True):
+            subject.logits(np.zeros((1, 2), dtype=np.int64), train)
+    module.requires_grad_(True)
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        parameter.requires_grad_(flags.get(name, True))
+    return subject.after(module)
+
+
 def _other_device() -> str:
     return "" if torch.cuda.is_available() else "there is no other device here"
 
@@ -166,6 +180,12 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("train-mode", "model.eval(); model(ids); model.train(); model(ids)", _flips_with_calls, exact=False),
     Operation("freeze", "model.requires_grad_(False); model.requires_grad_(True)", _in_place(_frozen(True))),
     Operation("freeze", "p.requires_grad = False, then True, for p in model.parameters()", _in_place(_frozen(False))),
+    Operation(
+        "freeze",
+        "model.requires_grad_(False); model(ids); model.requires_grad_(True)",
+        _frozen_with_a_call,
+        exact=False,
+    ),
     Operation("load", "model.load_state_dict(model.state_dict())", _load_itself, large=True),
     Operation("load", "fresh.load_state_dict(model.state_dict())", _load, fresh=True),
     Operation("save", "torch.save(model, file); torch.load(file)", _save),

@@ -131,6 +131,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.row_views: dict[tuple[int, int], Trace] = {}
         self.lookups: list[Lookup] = []
         self.products: list[Product] = []
+        self.casts: set[torch.dtype] = set()
         self.writes: dict[int, set[int]] = {}
         self.dtypes: set[torch.dtype] = set()
         self._held: dict[int, Any] = {}
@@ -190,6 +191,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not outputs:
             return out
         merged = self._merge(name, args, inputs, before, outputs[0])
+        if name == "_to_copy" and merged.leaves and narrower(outputs[0].dtype, inputs[0].dtype):
+            self.casts.add(outputs[0].dtype)
         special = self._lookup(name, args, kwargs, outputs[0])
         keys = {key_of(t): trace for t, trace in zip(inputs, before, strict=True)}
         fresh = any(key_of(t) not in keys for t in outputs) or name.endswith("_")

@@ -294,7 +294,7 @@ def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, fi
     terms = (claimed * difference.direction).sum(1)
     claim = float(terms.sum())
     coarse = max(seen.dtype, seen.table_dtype, product_dtype(seen) or seen.dtype, key=tolerances.unit)
-    dtype = "float64" if sharp else coarse
+    dtype = seen.sharp.coarsest if sharp and seen.sharp is not None else coarse
     rule = tolerances.difference_sharp if sharp else tolerances.difference
     gaps, noises = [], []
     for step, quotient in zip(difference.steps, difference.quotients, strict=True):

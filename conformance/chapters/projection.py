@@ -10,12 +10,19 @@ from ..evidence import Array, Case, Pass, Writing
 from ..requirement import Finding, failed, passed, requirement, skipped
 
 SOURCE = "Radford et al. 2018, equation 2: P(u) = softmax(h_n W_e^T)"
-_CAUSES = {"rows": "wrong-rows", "columns": "wrong-columns", "not-transposed": "not-transposed", "part": "partial-tie"}
+_CAUSES = {
+    "rows": "wrong-rows",
+    "columns": "wrong-columns",
+    "not-transposed": "not-transposed",
+    "part": "partial-tie",
+    "delta": "adapter-on-one-use",
+}
 _WORDS = {
     "rows": "some logits are the products with other rows of the table",
     "columns": "h meets the columns of the table in another order",
     "not-transposed": "logits are h E, not h E^T (V = D hides it)",
     "part": "some logits are h E^T and some are not",
+    "delta": "beside h E^T the logits have a map of h of lower rank, which the lookup does not see",
     "unknown": "the logits are no map of h E^T that can be declared",
 }
 
@@ -442,6 +449,8 @@ def zero_row(case: Case) -> Finding:
         form = seen.explained
         if form.problem == "weak" or (form.found and (form.bias is not None or form.normalized)):
             continue  # found out and named by projection.bias or projection.normalization
+        if form.asked and not form.found:
+            continue  # no map was found at all: projection.linear
         asked = True
         token = int(writing.rows[writing.roles.index("zero")])
         value = float(np.abs(writing.after[:, token]).max())
