@@ -277,7 +277,9 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
         "expected": float(plain.forward(data.products)[position, token]),
         "seen": float(target[position, token]),
     }
-    problem = _problem(data, rows, table[:columns].astype(np.float64) if table.size < 1 << 24 else None, misfit)
+    problem = _problem(
+        data, rows, table[:columns].astype(np.float64) if table.size < 1 << 24 else None, misfit, hidden.shape[0]
+    )
     return _with(plain, hidden=hidden, columns=columns, problem=problem, worst=worst)
 
 
@@ -407,7 +409,7 @@ def _fit_cap(data: _Data, scale: Any, biased: bool, normalized: bool) -> Explain
     return _fit(data, scale, biased, top * (1 + float(np.exp((low + high) / 2))), False)
 
 
-def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array) -> str:
+def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array, natural: int) -> str:
     """What kind of departure it is where no map of the declared kind fits."""
     right: Array = np.asarray((misfit <= 1).all(0))
     if table is None:
@@ -436,19 +438,19 @@ def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array) -> st
                 < 10 * tolerances.NEAR * np.abs(rows).max()
             )
             return "columns" if same else "unknown"
-    return "delta" if _low_rank(rows, (data.logits - data.products)[:, :CHUNK]) else "unknown"
+    # A chosen h goes into the product alone; what stands beside it still reads the pass's own.
+    own = slice(0, natural)
+    return "delta" if _low_rank((data.logits - data.products)[own, :CHUNK]) else "unknown"
 
 
-def _low_rank(rows: Array, delta: Array) -> bool:
-    """Whether what the logits have beside h E^T is another linear map of h, of at most half its rank: an adapter."""
-    count, width = rows.shape
-    if count < width + 2 or width < 2:
+def _low_rank(delta: Array) -> bool:
+    """Whether what the logits have beside h E^T (N, C) has at most half the rank that it could have: a low-rank adapter."""
+    most = min(delta.shape)
+    if most < 4:
         return False
-    matrix = np.linalg.lstsq(rows, delta, rcond=None)[0]
-    if np.abs(rows @ matrix - delta).max() > tolerances.NEAR * np.abs(delta).max():
-        return False
-    sizes = np.linalg.svd(matrix, compute_uv=False)
-    return 2 * int((sizes > tolerances.NEAR * sizes[0]).sum()) <= width
+    sizes = np.linalg.svd(delta, compute_uv=False)
+    rank = int((sizes > tolerances.NEAR * sizes[0]).sum())
+    return bool(rank <= most // 2)
 
 
 def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | None:
