@@ -149,7 +149,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "lost-on-deepcopy": Cause(
         "copy.deepcopy copies the shared table once, and both uses of the copy read it.",
-        "Drop the __deepcopy__ of your own, or tie again at its end: copy.head.weight = copy.embedding.weight",
+        "Let nothing in the copy point at the original (a lambda or closure over self, a stored method, a __deepcopy__ of your "
+        "own), or tie again after copying: copy.head.weight = copy.embedding.weight",
     ),
     "lost-on-load": Cause(
         "A state dict loads into a model without taking its tie apart.",

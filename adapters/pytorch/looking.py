@@ -36,7 +36,7 @@ def look(subject: TorchSubject, probe: Probe) -> Look | None:
     cast = {n for k in group.lookups for n in k.narrow}
     if table.narrowed is None and len(cast) == 1 and None not in cast:
         table = dataclasses.replace(table, narrowed=dtype_name(next(iter(cast))))  # type: ignore[arg-type]
-    head = find_head(watch, logits, columns, group.first.array)
+    head = find_head(watch, logits, columns, group.first.array, subject._heads)
     if subject.declared.head is not None and (head is None or _unlike(subject, head)):
         head = _named_head(subject, watch, logits)
     return _describe(subject, reader, watch, logits, flat, group, table, view, head)
@@ -96,6 +96,8 @@ def _describe(
     if head is not None:
         head_use, head_view = reader.use(head.array, head.trace, head.first.where, head.first.autocast)
         subject._head = head_view
+        if head_view is not None:
+            subject._heads.add(key_of(head_view))
     own = set(subject._products)
     dtypes = tuple(dtype_name(p.dtype) for i, p in enumerate(watch.products) if i not in own and p.op != "mul")
     assert group.tokens is not None

@@ -75,7 +75,7 @@ def _reads(read: Callable[[], Any], problem: str) -> Any:
     try:
         return read()
     except Exception as error:
-        text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        text = " ".join(str(error).split()) or type(error).__name__
         raise Broken(f"{problem}: {text[:200]}") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -254,9 +254,10 @@ class Head:
     first: Product
 
 
-def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor) -> Head | None:
+def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor, known: Collection[int] = ()) -> Head | None:
     """The array of the table's width whose products flow into the logits.
 
+    ``known`` are memories that an earlier pass showed to be the projection's: one position alone may not show it again.
     Row chunks are put together, position chunks joined; where some positions read another array than the table, that one.
     """
     width = table.shape[1]
@@ -269,7 +270,7 @@ def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor) -> Head
     if len(parts) == 1:
         stranger = not first.trace.leaves & watch.trace(table).leaves
         fits = array.shape[0] in (columns, table.shape[0]) and _resembles(first, array, logits, columns)
-        if stranger and not fits:
+        if stranger and not fits and key_of(array) not in known:
             return None
         return Head(array, first.trace, _hidden(first, width), [index], first)
     indices = [i for i, _, _ in parts]

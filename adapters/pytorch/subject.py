@@ -79,6 +79,7 @@ class TorchSubject:
         self._reader: Reader
         self._watched: Watch
         self._reached: set[int] = set()
+        self._heads: set[int] = set()
         self._kept: tuple[int, Probe, Look | None] | None = None
 
     # --- lifetime ------------------------------------------------------------------------------------------------
@@ -110,6 +111,7 @@ class TorchSubject:
     ) -> None:
         self._kept = None
         self._table = self._head = None
+        self._heads = set()
         # A watched pass holds every tensor that it saw.
         self._named, self._buffers = [], []
         for name in ("_reader", "_watched"):
