@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from .calls import call, find_logits, positions
 from .places import Place, places, split, unwrapped
-from .restore import Snapshot, named_tensors
+from .restore import Snapshot, Surroundings, named_tensors
 from .seen import Group, Head, choose, find_head, group_lookups
 from .tie import End, Held, apart, groups_of, listing, named, orphan, owner, plain, two_parameters, two_tables, windows
 from .trace import Lookup, Product, Trace, Watch, eager, key_of
@@ -214,7 +214,7 @@ def _observed(model: nn.Module, ids: Array | None, caller: Caller) -> TorchEnds:
     inner, prefix = unwrapped(model)
     held = list(places(model))  # before the pass: what it leaves behind is taken away again
     sharded = not all(plain(t) for p, t in held if p.is_parameter)
-    with Snapshot(inner) as snapshot, torch.set_grad_enabled(not sharded), eager():
+    with Surroundings(), Snapshot(inner) as snapshot, torch.set_grad_enabled(not sharded), eager():
         try:
             seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
         except NotJudged as problem:
