@@ -1,11 +1,12 @@
-"""RIGHT. The table is stored as D x V for the head; the lookup goes through a transposed VIEW that is kept from call to call (a non-leaf, made
-again when the memory or the flag has changed, left out of copies and pickles). A kept view is the table (decision 6)."""
+"""WRONG, lost-on-freeze. The lookup goes through a transposed view that is kept from call to call and made again when the memory or the flag has
+changed. A view that a frozen pass made says that it requires gradients once the table is thawed, and gives it none: it has no history.
+"""
 
 import torch
 from torch import nn
 import torch.nn.functional as F
 
-TRUTH = {"conforms": True, "cause": None, "also": []}
+TRUTH = {"conforms": False, "cause": "lost-on-freeze", "also": []}
 
 
 class DiagonalSSM(nn.Module):
