@@ -204,6 +204,12 @@ class Mend:
         """As a user writes it."""
         return f"model.{self.to} = model.{self.of}"
 
+    def put_into(self, words: str) -> str:
+        """A cause's mend with this line in place of the one that stands for any model, or before it."""
+        if _GENERIC in words:
+            return words.replace(_GENERIC, self.line)
+        return f"{self.line}; or: {words[0].lower()}{words[1:]}"
+
 
 _GENERIC = "head.weight = embedding.weight"
 
@@ -218,11 +224,8 @@ def mend_of(case: Case) -> Mend | None:
         return None
     if a.storage != b.storage:
         return Mend(b.owner, a.owner) if _is_path(a.owner) and _is_path(b.owner) else None
-    over = (
-        [n for n in case.holdings.named if n.region == dataclasses.replace(a, owner=n.region.owner)]
-        if case.holdings
-        else []
-    )
+    named = case.holdings.named if case.holdings is not None else ()
+    over = [n for n in named if n.region == dataclasses.replace(a, owner=n.region.owner)]
     objects = {n.object: n.name for n in over if n.region.kind == "parameter"}
     other = next((name for name in objects.values() if name != a.owner), None)
     if len(objects) < 2 or other is None or not _is_path(other):
@@ -267,10 +270,8 @@ def diagnose(
             "",
         )
         place = f" At {where}." if where else ""
-        fits = mend is not None and cause in mend.causes
-        fix = text.mend.replace(_GENERIC, mend.line) if mend is not None and fits else text.mend
-        if mend is not None and fits and mend.line not in fix:
-            fix = f"{mend.line}; or: {fix[0].lower()}{fix[1:]}"
-        tried = mended if fits else None
+        fix, tried = text.mend, None
+        if mend is not None and cause in mend.causes:
+            fix, tried = mend.put_into(text.mend), mended
         out.append(Diagnosis(cause, f"{text.expected} Seen: {seen}.{place}", fix, tuple(ids), tried, where))
     return tuple(out)

@@ -181,14 +181,12 @@ class Writing:
 
 @dataclass(frozen=True, eq=False)
 class Sharp:
-    """The lookup's share once more in float64: its gradient, h, the cotangent, and differences.
+    """The lookup's share once more in float64: its gradient, the logits, and differences.
 
     ``coarsest`` is the narrowest dtype that the pass went through all the same (a norm that computes in float32).
     """
 
     gradient: Array
-    hidden: Array | None
-    table: Array
     logits: Array
     differences: tuple[Difference, ...]
     coarsest: str = "float64"
@@ -272,7 +270,6 @@ class Loss:
     unseen: Difference
     seen: Difference
     gradient: Array
-    shares: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,7 +339,6 @@ class Lost:
 class Trained:
     """A model after a few steps of one optimizer: the first step, and what no longer holds afterwards."""
 
-    kind: str
     step: Step
     lost: tuple[Lost, ...] = ()
     broken: str = ""

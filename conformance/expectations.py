@@ -190,7 +190,7 @@ def _with(
     if unasked:
         shown = ", ".join(unasked[:8]) + (f" and {len(unasked) - 8} more" if len(unasked) > 8 else "")
         notes = (*notes, f"expected failures that were not asked in this run: {shown}")
-    bad = [r for r in results if r.verdict == "error" or (r.verdict == "fail" and (r.level == "MUST" or report.strict))]
+    bad = any(result.fails(report.strict) for result in results)
     changed = replace(report, results=results, notes=notes, conforms=not bad and not faults)
     # What fails the run comes before what does not: an expected failure last, for nobody is to act on it now.
     causes.sort(key=lambda cause: (changed.excused(cause) != "", changed.excused(cause) == EXPECTED))

@@ -306,22 +306,12 @@ def _sharp(subject: Any, seen: Pass) -> Pass:
             for direction in _directions(twin, share, head, 3):
                 terms = (share * direction).sum(1)
                 wanted = float(terms.sum()) / seen.declared.input_gradient_scale
-                found = _quotients(
-                    subject,
-                    twin,
-                    rows,
-                    direction,
-                    tolerances.SHARP_STEPS,
-                    wanted,
-                    tolerances.difference_sharp(terms, 0.0),
-                )
+                allowed = tolerances.difference_sharp(terms, 0.0)
+                found = _quotients(subject, twin, rows, direction, tolerances.SHARP_STEPS, wanted, allowed)
                 if found is not None:
-                    allowed = tolerances.difference_sharp(terms, 0.0)
                     out.append(_controlled(subject, twin, found, wanted, allowed))
             coarsest = max(look.casts, key=tolerances.unit, default="float64")
-            full = np.zeros((rows.size, seen.table.shape[1]))
-            full[:] = share
-            return _keep(seen, sharp=Sharp(full, None, np.array(look.table.values[rows]), logits, tuple(out), coarsest))
+            return _keep(seen, sharp=Sharp(share, logits, tuple(out), coarsest))
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError):
         return seen
 

@@ -20,6 +20,8 @@ from .requirement import requirements
 
 KINDS = ("sgd", "adamw")
 STEPS = 3
+# On a model that fails a MUST of these before anything is done to it, an operation shows nothing.
+TIE = ("subject", "storage", "lookup", "projection", "gradient")
 
 
 class Broken(Exception):
@@ -103,10 +105,11 @@ def afterwards(bench: Bench, case: Case) -> Case:
     """The case with what became of the model in training and under every operation."""
     if not has(bench.subject, "operations"):
         return _without(case, "this subject cannot be copied, trained or operated on")
-    failing = _failing(case)
-    if failing:
-        return _without(case, f"not asked: the tie does not hold before ({failing[0]})")
-    bench.failing = frozenset(item.id for item in requirements() if item.judge(case).verdict == "fail")
+    failing = [item for item in requirements() if item.judge(case).verdict == "fail"]
+    tie = next((item.id for item in failing if item.chapter in TIE and item.level == "MUST"), None)
+    if tie is not None:
+        return _without(case, f"not asked: the tie does not hold before ({tie})")
+    bench.failing = frozenset(item.id for item in failing)
     copied = bench.build is None
     if copied:
         lost = _copied(bench)
@@ -130,12 +133,6 @@ def afterwards(bench: Bench, case: Case) -> Case:
 
 
 _LOST = "the copy that it would be performed on has lost the tie (persistence.deepcopy)"
-
-
-def _failing(case: Case) -> list[str]:
-    """The MUSTs that fail before anything is done: on a model that is not what it should be an operation shows nothing."""
-    tie = ("subject", "storage", "lookup", "projection", "gradient")
-    return [r.id for r in requirements() if r.chapter in tie and r.level == "MUST" and r.judge(case).verdict == "fail"]
 
 
 def _without(case: Case, reason: str) -> Case:
@@ -170,14 +167,14 @@ def _trained(bench: Bench) -> tuple[Trained, ...]:
         try:
             subject = bench.fresh()
         except Exception as error:
-            out.append(Trained(kind, dataclasses.replace(step, refused=sentence(error))))
+            out.append(Trained(dataclasses.replace(step, refused=sentence(error))))
             continue
         try:
             with subject:
                 step = subject.steps(bench.probe, kind, STEPS)
-                out.append(Trained(kind, step, () if step.refused else bench.lost(bench.seen(subject))))
+                out.append(Trained(step, () if step.refused else bench.lost(bench.seen(subject))))
         except Exception as error:
-            out.append(Trained(kind, step, (), f"after the steps the model no longer runs: {sentence(error)}"))
+            out.append(Trained(step, (), f"after the steps the model no longer runs: {sentence(error)}"))
         finally:
             bench.count(subject)
             del subject
@@ -233,7 +230,7 @@ def _one_step(bench: Bench, subject: Any, kind: str) -> Trained:
     step = subject.steps(bench.probe, kind, 1)
     lost = () if step.refused else bench.lost(bench.seen(subject))
     bench.failing |= {one.id for one in lost}
-    return Trained(kind, step, lost)
+    return Trained(step, lost)
 
 
 def _compared(bench: Bench, operation: Operation, subject: Any, before: Pass) -> tuple[After, Pass]:

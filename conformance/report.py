@@ -26,6 +26,10 @@ class Result:
     counterexample: dict[str, Any] | None = None
     seconds: float = 0.0
 
+    def fails(self, strict: bool) -> bool:
+        """Whether it fails the run: a defect of tiecheck, or a failure that is no mere SHOULD."""
+        return self.verdict == "error" or (self.verdict == "fail" and (self.level == "MUST" or strict))
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -111,7 +115,7 @@ class Report:
     def excused(self, cause: Diagnosis) -> str:
         """Why a cause does not fail the run (`EXPECTED` or `SHOULD`), or "" where it does."""
         shown = [r for r in self.results if r.id in cause.evidence and r.verdict in ("fail", "xfail")]
-        if not shown or any(r.verdict == "fail" and (r.level == "MUST" or self.strict) for r in shown):
+        if not shown or any(r.fails(self.strict) for r in shown):
             return ""
         return EXPECTED if all(r.verdict == "xfail" for r in shown) else SHOULD
 

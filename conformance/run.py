@@ -68,10 +68,6 @@ class Options:
         return wanted - unwanted
 
 
-class _TimedOut(BaseException):
-    """Raised inside the run's thread when its time is up. Not an Exception: no except clause of a model may swallow it."""
-
-
 def check(
     model: Any,
     declare: str | Declaration | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import platform
 import shlex
@@ -32,7 +33,7 @@ LATER = ("training", "persistence")
 
 
 class Verdict:
-    """The way of one model to its report; `partial` is what is known when the time is up.
+    """The way of one model to its report; once it is ``settled``, `report` says what is known when the time is up.
 
     Args:
         target, options, flag: what is judged, how, and how it is built.
@@ -79,7 +80,7 @@ class Verdict:
                     f"the model ran, and then refused to run while it was judged: {sentence(error)}"
                 ) from error
         if self.later and self.options.profile != "quick":
-            self.bench.build = _builder(self.target, self.options, self.flag, self.subject, self.bench.large)
+            self.bench.build = self._build
             self.case = afterwards(self.bench, self.case)
         self.findings |= {item.id: judged(item, self.case) for item in self.later}
         self._try_mend()
@@ -98,7 +99,6 @@ class Verdict:
         self.settled = True
         self.say("watching passes")
         self.case = gather.gather(self.subject, self.declared, main, self.work)
-        self.surroundings = environment(self.subject)
         if self.built.untrained and self.options.profile != "quick" and has(self.subject, "initial"):
             self.case = dataclasses.replace(self.case, initial=self.subject.initial(main.ids))
         self.say("judging")
@@ -108,6 +108,10 @@ class Verdict:
         if self.work == gather.FULL and not any(f.verdict == "fail" for f, _ in self.findings.values()):
             self.say("drawing further examples")
             self.findings |= search(self.subject, self.declared, known, self.options.seed, self.chosen, self.over)
+
+    @functools.cached_property
+    def _build(self) -> Callable[[], Any] | None:
+        return _builder(self.target, self.options, self.flag, self.subject, self.bench.large)
 
     def _first(self, case: Case) -> Findings:
         """The findings on what one model shows, before anything is done to it."""
@@ -124,8 +128,7 @@ class Verdict:
         if not has(self.subject, "assign") or self.over():
             return
         self.say("trying the mend on a second instance")
-        if self.bench.build is None:
-            self.bench.build = _builder(self.target, self.options, self.flag, self.subject, self.bench.large)
+        self.bench.build = self._build
         original = self.bench.fresh
         mend = self.mend
 
@@ -152,18 +155,11 @@ class Verdict:
         bench.count(second)
         self.bench.forward_passes += bench.forward_passes
         self.bench.backward_passes += bench.backward_passes
-        levels = {item.id: item.level for item in requirements()}
-        return not any(
-            f.verdict in ("fail", "error") and (self.options.strict or (f.level or levels[i]) == "MUST")
-            for i, (f, _) in findings.items()
-        )
+        return not any(result.fails(self.options.strict) for result in self._results(findings))
 
     def report(self, unfinished: str = "") -> Report:
         """What is known so far; what has no finding is skipped for the reason in ``unfinished``."""
-        results = tuple(self._result(item, unfinished) for item in requirements())
-        strict = self.options.strict
-        failing = [r for r in results if r.verdict == "fail" and (r.level == "MUST" or strict)]
-        errors = [r for r in results if r.verdict == "error"]
+        results, strict = self._results(self.findings, unfinished), self.options.strict
         if not any(r.verdict in ("pass", "fail", "error") for r in results):
             raise NotJudged("nothing that was selected applies to this model: nothing was judged")
         word: Literal["tied", "untied"] = "tied" if self.declared.tied else "untied"
@@ -172,7 +168,7 @@ class Verdict:
             tiecheck=__version__,
             target=self.target.name,
             declared=word,
-            conforms=not failing and not errors,
+            conforms=not any(result.fails(strict) for result in results),
             environment=self.surroundings,
             profile=self.options.profile,
             seed=self.options.seed,
@@ -184,14 +180,18 @@ class Verdict:
             strict=strict,
         )
 
-    def _result(self, item: Any, unfinished: str) -> Result:
-        if item.id not in self.chosen:
-            return Result(item.id, item.level, "skip", "not selected")
-        if item.id not in self.findings:
-            return Result(item.id, item.level, "skip", unfinished or "not asked")
-        finding, seconds = self.findings[item.id]
-        level = finding.level or item.level
-        return Result(item.id, level, finding.verdict, finding.message, finding.counterexample, seconds)
+    def _results(self, findings: Findings, unfinished: str = "") -> tuple[Result, ...]:
+        """Every requirement once."""
+        out = []
+        for item in requirements():
+            if item.id not in self.chosen:
+                out.append(Result(item.id, item.level, "skip", "not selected"))
+            elif item.id not in findings:
+                out.append(Result(item.id, item.level, "skip", unfinished or "not asked"))
+            else:
+                f, seconds = findings[item.id]
+                out.append(Result(item.id, f.level or item.level, f.verdict, f.message, f.counterexample, seconds))
+        return tuple(out)
 
     def _cost(self) -> Cost:
         return Cost(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,27 +31,31 @@ def _pickle(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
 
 
 def _save(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
-    file = io.BytesIO()
-    torch.save(subject.module, file)
-    file.seek(0)
-    # The file is our own, written the line before: reading the whole object back runs nothing that did not run already.
-    read = _reads(lambda: torch.load(file, weights_only=False), "what torch.save stored cannot be loaded again")
-    return subject.after(read)
+    return subject.after(_through_file(subject.module, "what torch.save stored cannot be loaded again"))
 
 
 def _save_state(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
-    file = io.BytesIO()
-    torch.save(subject.module.state_dict(), file)
-    file.seek(0)
-    other = _standing(fresh)
-    state = _reads(lambda: torch.load(file, weights_only=False), "the state dict that was saved cannot be loaded again")
-    _load_into(other.module, state)
-    return subject.after(other.module)
+    problem = "the state dict that was saved cannot be loaded again"
+    return _into_fresh(subject, fresh, _through_file(subject.module.state_dict(), problem))
 
 
 def _load(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
-    state = subject.module.state_dict()
-    other = _standing(fresh)
+    return _into_fresh(subject, fresh, subject.module.state_dict())
+
+
+def _through_file(thing: Any, problem: str) -> Any:
+    file = io.BytesIO()
+    torch.save(thing, file)
+    file.seek(0)
+    # The file is our own, written the line before: reading the whole object back runs nothing that did not run already.
+    return _reads(lambda: torch.load(file, weights_only=False), problem)
+
+
+def _into_fresh(subject: TorchSubject, fresh: Fresh, state: Any) -> TorchSubject:
+    """A state dict in a fresh model that is where the run wants it, and off what is neutral."""
+    other = fresh()
+    with other:
+        pass
     _load_into(other.module, state)
     return subject.after(other.module)
 
@@ -58,13 +63,6 @@ def _load(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
 def _load_itself(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     _load_into(subject.module, subject.module.state_dict())
     return subject.after(subject.module)
-
-
-def _standing(fresh: Fresh) -> TorchSubject:
-    """A fresh model that is where the run wants it, and off what is neutral."""
-    other = fresh()
-    with other:
-        return other
 
 
 def _load_into(module: nn.Module, state: Any) -> None:
@@ -95,40 +93,46 @@ def _flips(module: nn.Module) -> None:
 
 
 def _flips_with_calls(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
-    ids = np.zeros((1, 2), dtype=np.int64)
-    with subject:
-        for train in (False, True, False, True, False):
-            subject.logits(ids, train)
+    _called(subject, (False, True, False, True, False))
     return subject.after(subject.module)
 
 
-def _frozen(whole: bool) -> Change:
-    def freeze(module: nn.Module) -> None:
-        flags = {name: p.requires_grad for name, p in module.named_parameters(remove_duplicate=False)}
+def _called(subject: TorchSubject, modes: Iterable[bool]) -> None:
+    """A short call in each mode; True is train mode."""
+    with subject:
+        for train in modes:
+            subject.logits(np.zeros((1, 2), dtype=np.int64), train)
+
+
+@contextlib.contextmanager
+def _thawed_as_before(module: nn.Module) -> Iterator[None]:
+    """Whatever is frozen and thawed inside, each name requires gradients afterwards as it did before."""
+    flags = {name: p.requires_grad for name, p in module.named_parameters(remove_duplicate=False)}
+    yield
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        parameter.requires_grad_(flags.get(name, True))
+
+
+def _frozen(module: nn.Module) -> None:
+    with _thawed_as_before(module):
+        module.requires_grad_(False)
+        module.requires_grad_(True)
+
+
+def _frozen_by_flags(module: nn.Module) -> None:
+    with _thawed_as_before(module):
         for flag in (False, True):
-            if whole:
-                module.requires_grad_(flag)
-                continue
             for parameter in module.parameters():
                 parameter.requires_grad = flag
-        for name, parameter in module.named_parameters(remove_duplicate=False):
-            parameter.requires_grad_(flags.get(name, True))
-
-    return freeze
 
 
 def _frozen_with_a_call(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     """Nobody freezes a model without running it: what is packed or cached then may stay."""
-    module = subject.module
-    flags = {name: p.requires_grad for name, p in module.named_parameters(remove_duplicate=False)}
-    module.requires_grad_(False)
-    with subject:
-        for train in (False, True):
-            subject.logits(np.zeros((1, 2), dtype=np.int64), train)
-    module.requires_grad_(True)
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        parameter.requires_grad_(flags.get(name, True))
-    return subject.after(module)
+    with _thawed_as_before(subject.module):
+        subject.module.requires_grad_(False)
+        _called(subject, (False, True))
+        subject.module.requires_grad_(True)
+    return subject.after(subject.module)
 
 
 def _other_device() -> str:
@@ -178,8 +182,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("move", "model.cpu()", _in_place(lambda m: m.cpu()), weak=True),
     Operation("train-mode", "model.eval(); model.train()", _in_place(_flips), large=True),
     Operation("train-mode", "model.eval(); model(ids); model.train(); model(ids)", _flips_with_calls, exact=False),
-    Operation("freeze", "model.requires_grad_(False); model.requires_grad_(True)", _in_place(_frozen(True))),
-    Operation("freeze", "p.requires_grad = False, then True, for p in model.parameters()", _in_place(_frozen(False))),
+    Operation("freeze", "model.requires_grad_(False); model.requires_grad_(True)", _in_place(_frozen)),
+    Operation("freeze", "p.requires_grad = False, then True, for p in model.parameters()", _in_place(_frozen_by_flags)),
     Operation(
         "freeze",
         "model.requires_grad_(False); model(ids); model.requires_grad_(True)",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .places import Place, places
 from .seen import same_values
-from .trace import Watch, key_of
+from .trace import Watch, key_of, overlap
 
 Held = list[tuple[Place, Tensor]]
 _DRIFT = "an optimizer keeps its state by parameter, so that they drift apart"
@@ -50,7 +50,7 @@ def owner(
     where what is read is trained and no module registers it, and where it is no parameter while one of its shape waits
     that is none of the memories ``used`` by the pass.
     """
-    over = [(p, t) for p, t in held if key_of(t) == key and _overlap(t, window)]
+    over = [(p, t) for p, t in held if key_of(t) == key and overlap(t, window)]
     parameters = list({id(t): t for p, t in over if p.is_parameter}.values())
     if len(parameters) > 1:
         raise TieLost(two_parameters(held, parameters))
@@ -151,17 +151,6 @@ def _at(end: End) -> str:
 def plain(tensor: Tensor) -> bool:
     """Whether the tensor's own storage is its memory; a distributed or quantized tensor's is not."""
     return type(tensor) in (Tensor, nn.Parameter)
-
-
-def _overlap(one: Tensor, other: Tensor) -> bool:
-    first, last = _span(one)
-    start, end = _span(other)
-    return first <= end and start <= last
-
-
-def _span(tensor: Tensor) -> tuple[int, int]:
-    start = int(tensor.storage_offset())
-    return start, start + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 # the optimizer

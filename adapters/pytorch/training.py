@@ -15,6 +15,7 @@ from tiecheck.reference import GPTConfig, descend, forward
 from torch import nn
 
 from . import graph
+from .calls import line
 from .seen import dtype_name, to_numpy
 from .trace import key_of
 
@@ -46,7 +47,7 @@ def steps(subject: TorchSubject, probe: Probe, kind: str, count: int) -> Step:
     assert table is not None and look is not None
     if kind == "adamw" and table.dtype == torch.float16:
         return Step(kind, refused="AdamW's second moments underflow in float16; it wants master weights in float32")
-    with _only_table(subject, probe) as parameters, warnings.catch_warnings():
+    with _only_table(subject) as parameters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             optimizer = _optimizer(kind, parameters)
@@ -64,7 +65,7 @@ def steps(subject: TorchSubject, probe: Probe, kind: str, count: int) -> Step:
 
 
 @contextlib.contextmanager
-def _only_table(subject: TorchSubject, probe: Probe) -> Iterator[list[nn.Parameter]]:
+def _only_table(subject: TorchSubject) -> Iterator[list[nn.Parameter]]:
     """What the optimizer gets: ``parameters()``; of a large model the table's alone, so that no memory goes to the others."""
     parameters = list(subject.module.parameters())
     if sum(p.numel() for p in parameters) <= 1 << 24 or subject._derived:
@@ -107,7 +108,7 @@ def _one(
     try:
         loss.backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
-        return f"the model refuses a backward pass in train mode: {next(iter(str(error).splitlines()), '')}"
+        return f"the model refuses a backward pass in train mode: {line(error)}"
     # As clipping measures it, so that only what is listed twice can tell the two norms apart.
     given = {id(p): p.grad for p in parameters if p.grad is not None}
     distinct = float(torch.nn.utils.get_total_norm(list(given.values())))
@@ -115,15 +116,15 @@ def _one(
         return "the gradient of the first loss is zero or not finite"
     made: dict[str, Any] = {}
     if i == 0:
-        rows = _rows(subject, probe, table.shape[0])
+        rows = _rows(probe, table.shape[0])
         leaves = [p for p in parameters if key_of(p) == key_of(table)]
         gradient = (
             None if subject._derived or not leaves else np.array(graph.total(leaves, table)[rows], dtype=np.float64)
         )
         made = {"rows": rows, "before": np.array(to_numpy(table)[rows], dtype=np.float64), "gradient": gradient}
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, distinct / 2))
-    size = float(table.detach().double().norm())
     if i == 0:
+        size = float(table.detach().double().norm())
         rate = (
             MOVE * size / (distinct / 2) if optimizer.defaults.get("momentum") else MOVE * size / table.numel() ** 0.5
         )
@@ -134,7 +135,7 @@ def _one(
     return made
 
 
-def _rows(subject: TorchSubject, probe: Probe, total: int) -> Array:
+def _rows(probe: Probe, total: int) -> Array:
     """All rows of a small table; of a large one those that the ids read and some that they do not."""
     if total <= ROWS:
         return np.arange(total)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Collection
 
 import numpy as np
 
@@ -88,12 +89,15 @@ def _moved(after: After) -> float:
     return gap if gap > tolerances.returned(np.nan_to_num(one), after.dtype) else 0.0
 
 
-def _operation(word: str, *, statement: str, why: str, example: str) -> Callable[[Callable[[Case], Finding]], object]:
-    id = f"persistence.{word}"
-    return requirement(id, statement=statement, formula=FORMULA, source=SOURCE, why=why, example=example)
+def _operation(word: str, *, statement: str, why: str, example: str) -> None:
+    """The requirement of one operation: what is asked after it is the same for all."""
+    stated = requirement(
+        f"persistence.{word}", statement=statement, formula=FORMULA, source=SOURCE, why=why, example=example
+    )
+    stated(functools.partial(_judged, word=word))
 
 
-@_operation(
+_operation(
     "deepcopy",
     statement="A deepcopy is tied as the model is.",
     why="People copy models: for averaged weights, for a teacher, to keep the best one so far. A copy that is not "
@@ -109,11 +113,9 @@ def _operation(word: str, *, statement: str, why: str, example: str) -> Callable
         print(tied([copy.deepcopy(part) for part in model]))  # -> False
     """,
 )
-def deepcopy(case: Case) -> Finding:
-    return _judged(case, "deepcopy")
 
 
-@_operation(
+_operation(
     "pickle",
     statement="A model that was pickled and read again is tied as before.",
     why="Pickle carries models to other processes: to workers, into queues, into caches. What comes out must be the "
@@ -130,11 +132,9 @@ def deepcopy(case: Case) -> Finding:
         print(tied([again(part) for part in model]))  # -> False
     """,
 )
-def pickle(case: Case) -> Finding:
-    return _judged(case, "pickle")
 
 
-@_operation(
+_operation(
     "cast",
     statement="A cast to another dtype, and the way back, in every spelling leave the tie whole.",
     why="Almost every model is cast, to 16 bits for speed. If each use makes a cast of its own, there are two "
@@ -151,11 +151,9 @@ def pickle(case: Case) -> Finding:
         print(by_hand[1] is by_hand[0])  # -> False
     """,
 )
-def cast(case: Case) -> Finding:
-    return _judged(case, "cast")
 
 
-@_operation(
+_operation(
     "move",
     statement="A move to another device and back leaves the tie whole.",
     why="A model is built on one device and trained on another. If each use is moved by itself, there are two "
@@ -173,11 +171,9 @@ def cast(case: Case) -> Finding:
         print(projection[0].tolist())  # -> [0.0, 0.0, 0.0]
     """,
 )
-def move(case: Case) -> Finding:
-    return _judged(case, "move")
 
 
-@_operation(
+_operation(
     "train-mode",
     statement="Switching between train and eval mode leaves the tie whole, with calls in between and without.",
     why="train() and eval() are called around every evaluation. A model that merges or copies weights there comes "
@@ -197,11 +193,9 @@ def move(case: Case) -> Finding:
         print(tied_after(Copying(3, 4, bias=False)))  # -> False
     """,
 )
-def train_mode(case: Case) -> Finding:
-    return _judged(case, "train-mode")
 
 
-@_operation(
+_operation(
     "freeze",
     statement="Freezing all parameters and thawing them leaves the tie whole.",
     why="Fine-tuning starts with freezing and often ends with thawing. Both are a switch on the table; who replaces "
@@ -217,11 +211,9 @@ def train_mode(case: Case) -> Finding:
         print(tied(model.requires_grad_(True)))  # -> False
     """,
 )
-def freeze(case: Case) -> Finding:
-    return _judged(case, "freeze")
 
 
-@_operation(
+_operation(
     "load",
     statement="The state dict of the model loads into a fresh model, and into itself, and the result is tied.",
     why="After loading, training goes on. If loading gives one of the two uses a tensor of its own, two tables "
@@ -241,11 +233,9 @@ def freeze(case: Case) -> Finding:
         print(tied(fresh))  # -> False
     """,
 )
-def load(case: Case) -> Finding:
-    return _judged(case, "load")
 
 
-@_operation(
+_operation(
     "save",
     statement="What torch.save stored, the module or its state dict, comes back tied.",
     why="A model outlives its process only as a file. What stores each use by itself stores two tables, and whoever "
@@ -265,5 +255,3 @@ def load(case: Case) -> Finding:
         print(tied([again(part) for part in model]))  # -> False
     """,
 )
-def save(case: Case) -> Finding:
-    return _judged(case, "save")

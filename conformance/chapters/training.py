@@ -101,7 +101,7 @@ def _stepped(trained: Trained, tied: bool) -> Finding | None:
 
 def _after(case: Case, kind: str) -> Finding:
     for trained in case.trained:
-        if trained.kind != kind:
+        if trained.step.kind != kind:
             continue
         if trained.broken:
             return failed("lost-on-step", trained.broken)

@@ -1,22 +1,9 @@
 """RIGHT. Untied, with a head that is narrower than the table: the network changes the width on its way."""
 
-import torch
-from torch import nn
+from blind.survey_right_untied_wider_head import DECLARE, TRUTH, Model
 
-TRUTH = {"conforms": True, "cause": None, "also": []}
-DECLARE = {"tied": False}
-
-
-class Model(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.emb = nn.Embedding(101, 16)
-        self.change = nn.Linear(16, 8)
-        self.head = nn.Linear(8, 101, bias=False)
-
-    def forward(self, ids):
-        return self.head(torch.tanh(self.change(self.emb(ids).cumsum(1))))
+__all__ = ["DECLARE", "TRUTH"]
 
 
 def make():
-    return Model()
+    return Model(8)

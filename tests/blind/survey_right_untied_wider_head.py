@@ -8,11 +8,11 @@ DECLARE = {"tied": False}
 
 
 class Model(nn.Module):
-    def __init__(self):
+    def __init__(self, width=32):
         super().__init__()
         self.emb = nn.Embedding(101, 16)
-        self.change = nn.Linear(16, 32)
-        self.head = nn.Linear(32, 101, bias=False)
+        self.change = nn.Linear(16, width)
+        self.head = nn.Linear(width, 101, bias=False)
 
     def forward(self, ids):
         return self.head(torch.tanh(self.change(self.emb(ids).cumsum(1))))
