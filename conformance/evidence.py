@@ -81,6 +81,14 @@ class Use:
 
 
 @dataclass(frozen=True, eq=False)
+class Sides:
+    """The two uses of the table; ``head`` is None where the projection's array is not known."""
+
+    table: Use
+    head: Use | None
+
+
+@dataclass(frozen=True, eq=False)
 class Look:
     """What one watched pass showed.
 
@@ -204,6 +212,7 @@ class Pass:
     cotangent: Array
     look: Look | None = None
     head: Array | None = None
+    held: Sides | None = None
     injected: tuple[Array, Array] | None = None
     gradient: Gradient | None = None
     differences: tuple[Difference, ...] = ()
@@ -212,6 +221,11 @@ class Pass:
     writing: Writing | None = None
     through: Writing | None = None
     declared: Declaration = field(default_factory=Declaration)
+
+    @property
+    def sides(self) -> Sides | None:
+        """The two uses: as the watched pass showed them, else as writing to what the subject holds did; None if neither."""
+        return self.held if self.look is None else Sides(self.look.table, self.look.head)
 
     @property
     def lookup_rows(self) -> Array:
@@ -284,6 +298,7 @@ class Step:
         norm, distinct: of all gradients, as clipping measured it over ``parameters()`` and over distinct parameters.
         clipped: by which the gradient is multiplied, if clipping measured the norm of distinct parameters.
         epsilon: of AdamW.
+        corrections: the dtype in which it works out its bias corrections.
         refused: why no step was made.
     """
 
@@ -299,6 +314,7 @@ class Step:
     distinct: float = 0.0
     clipped: float = 1.0
     epsilon: float = 0.0
+    corrections: str = "float64"
     dtype: str = "float32"
     refused: str = ""
 
@@ -413,6 +429,7 @@ _CLASSES: dict[str, type] = {
         Probe,
         Region,
         Use,
+        Sides,
         Look,
         Gradient,
         Difference,

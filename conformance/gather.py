@@ -100,6 +100,7 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
         cotangent=R,
         look=look,
         head=subject.head() if look is None and has(subject, "head") else None,
+        held=subject.sides(probe) if look is None and has(subject, "sides") else None,
         gradient=gradient,
         declared=declared,
     )
@@ -372,11 +373,12 @@ def unreached(subject: Any, seen: Pass) -> tuple[int, ...] | None:
     gradient = seen.gradient
     if gradient is None or gradient.table is None or not seen.explained.found or not subject.can_write("table"):
         return None
-    if seen.look is None or not seen.look.tokens.size:
+    tokens = np.unique(seen.probe.ids) if seen.look is None else seen.look.tokens
+    if not tokens.size:
         return None
     rows, share, _ = _shares(seen, gradient.table, seen.explained, seen.table)
     norms = np.linalg.norm(share, axis=1)
-    suspects = [int(r) for r in rows[norms <= tolerances.SUSPECT * norms.max(initial=0.0)] if r in seen.look.tokens][:4]
+    suspects = [int(r) for r in rows[norms <= tolerances.SUSPECT * norms.max(initial=0.0)] if r in tokens][:4]
     rng = np.random.default_rng([seen.probe.seed, 89])
     dead = []
     for row in suspects:
@@ -493,7 +495,8 @@ def _written(subject: Any, seen: Pass, before: Array | None) -> Pass:
     look = seen.look
     if algebra.separate(seen) or look is None or look.head is None or look.head.region is None:
         through = write_rows(subject, seen, "table", before)
-        own = algebra.separate(seen) and look is not None and look.head is not None and not look.head.refilled
+        refilled = look is not None and (look.head is None or bool(look.head.refilled))
+        own = algebra.separate(seen) and not refilled
         writing = writing if own else through
     return _keep(seen, writing=writing, through=through)
 

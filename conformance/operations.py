@@ -124,12 +124,22 @@ def afterwards(bench: Bench, case: Case) -> Case:
     trajectory = _trajectory(bench) if trainable else None
     bench.failing |= {lost.id for one in trained for lost in one.lost}
     after = []
+    case = _offered(bench, case)
     for operation in bench.subject.operations():
         if bench.over():
             break
         bench.say(f"after {operation.spelling}")
         after.append(_performed(bench, operation, trainable))
     return dataclasses.replace(case, trained=trained, trajectory=trajectory, after=tuple(after), copied=copied)
+
+
+def _offered(bench: Bench, case: Case) -> Case:
+    """The case with a reason for each operation that users of this backend do not perform."""
+    words = {f"persistence.{op.word}" for op in bench.subject.operations()}
+    others = [item.id for item in requirements() if item.chapter == "persistence" and item.id not in words]
+    return dataclasses.replace(
+        case, missing={**dict.fromkeys(others, "this backend offers no such operation"), **case.missing}
+    )
 
 
 _LOST = "the copy that it would be performed on has lost the tie (persistence.deepcopy)"

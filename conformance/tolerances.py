@@ -249,11 +249,16 @@ def norm(size: float, dtype: str) -> float:
     return same_numbers(dtype) * size
 
 
-def update(before: Array, after: Array, dtype: str) -> Array:
+def update(before: Array, after: Array, dtype: str, corrections: str = "float64") -> Array:
     """How far the table after one optimizer step may be from its formula: eight roundings of what stands in the table, and
-    a chain of 64 of what the step adds (the clipped gradient, the moments, the decay)."""
+    a chain of 64 of what the step adds (the clipped gradient, the moments, the decay).
+
+    AdamW divides by the root of 1 - 0.999^t: a rounding of 0.999 in ``corrections`` is a thousand times as large, halved by
+    the root, in the step.
+    """
     step = np.abs(after - before)
-    bound: Array = 8 * unit(dtype) * np.maximum(np.abs(before), np.abs(after)) + same_numbers(dtype) * step + TINY
+    relative = same_numbers(dtype) + unit(corrections) / (2 * (1 - 0.999))
+    bound: Array = 8 * unit(dtype) * np.maximum(np.abs(before), np.abs(after)) + relative * step + TINY
     return bound
 
 
@@ -282,6 +287,9 @@ CLOSE = 0.2
 NEARLY_ALL = 0.98
 # A factor within this range is a scale; beyond it the direction is another one, too.
 PLAUSIBLE_FACTORS = (0.2, 5.0)
+# How far one step of a short training moves the table, as a part of its size: enough for every dtype to see, too little to
+# change the model.
+MOVE = 0.02
 
 
 def proportional(one: Array, other: Array, dtype: str, axis: int | None = None) -> Array | None:

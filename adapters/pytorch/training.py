@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from tiecheck.conformance.evidence import Array, Look, Probe, Step, Trajectory
+from tiecheck.conformance.tolerances import MOVE
 from tiecheck.reference import GPTConfig, descend, forward
 from torch import nn
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 DECAY = 0.1
 EPSILON = 1e-8
 CLIP_EPSILON = 1e-6  # what clip_grad_norm_ adds to the norm that it divides by
-# How far one step moves the table, as a part of its size: enough for every dtype to see, too little to change the model.
-MOVE = 0.02
 AGREES = 1e-9  # of float64 logits: two programs of one network
 Weights = dict[str, np.ndarray]
 ROWS = 256

@@ -40,10 +40,10 @@ def _not_asked(case: Case) -> Finding:
 
 def _frozen(case: Case) -> bool:
     """The table takes no gradient at all because it does not require one: gradient.trainable's business."""
-    look = case.first.look
-    if look is None or look.table.region is None:
+    sides = case.first.sides
+    if sides is None or sides.table.region is None:
         return False
-    return not look.table.region.trainable and look.table.region.kind == "parameter"
+    return not sides.table.region.trainable and sides.table.region.kind == "parameter"
 
 
 @requirement(
@@ -63,11 +63,11 @@ def _frozen(case: Case) -> bool:
     """,
 )
 def trainable(case: Case) -> Finding:
-    look = case.first.look
-    if look is None or look.table.region is None:
+    sides = case.first.sides
+    if sides is None or sides.table.region is None:
         return skipped("the table is computed, or its memory is not known")
-    uses = [("lookup", look.table)] + (
-        [("projection", look.head)] if look.head is not None and not case.declared.tied else []
+    uses = [("lookup", sides.table)] + (
+        [("projection", sides.head)] if sides.head is not None and not case.declared.tied else []
     )
     for name, use in uses:
         if use.region is None:
@@ -88,10 +88,10 @@ def trainable(case: Case) -> Finding:
 
 def _copies_parameter(case: Case) -> bool:
     """The uses read a kept tensor while a parameter of the same shape stands beside it: a stale copy, not a frozen table."""
-    look = case.first.look
-    if case.holdings is None or look is None or look.table.region is None:
+    sides = case.first.sides
+    if case.holdings is None or sides is None or sides.table.region is None:
         return False
-    shape = look.table.region.shape
+    shape = sides.table.region.shape
     return any(n.region.kind == "parameter" and n.region.shape in (shape, shape[::-1]) for n in case.holdings.named)
 
 

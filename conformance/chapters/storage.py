@@ -37,7 +37,7 @@ TYING = "Press and Wolf 2017, section 3 (one matrix U = V); Radford et al. 2018,
 def one_memory(case: Case) -> Finding:
     seen_any = False
     for seen in case.passes:
-        if seen.look is None or seen.look.head is None:
+        if seen.sides is None or seen.sides.head is None:
             continue
         seen_any = True
         finding = _tied(seen) if case.declared.tied else _untied(seen)
@@ -51,15 +51,12 @@ def one_memory(case: Case) -> Finding:
 
 
 def _tied(seen: Pass) -> Finding | None:
-    assert seen.look is not None and seen.look.head is not None
-    table, head = seen.look.table, seen.look.head
+    assert seen.sides is not None and seen.sides.head is not None
+    table, head = seen.sides.table, seen.sides.head
     a, b = table.region, head.region
-    facts: dict[str, Any] = {
-        "lookup": describe(table),
-        "projection": describe(head),
-        "mode": seen.probe.mode,
-        "where": seen.look.head_where or None,
-    }
+    facts: dict[str, Any] = {"lookup": describe(table), "projection": describe(head), "mode": seen.probe.mode}
+    if seen.look is not None:
+        facts["where"] = seen.look.head_where or None
     if a is not None and b is not None:
         if a.storage != b.storage:
             return _separate(seen, table, head, facts)
@@ -71,7 +68,7 @@ def _tied(seen: Pass) -> Finding | None:
 
 def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> Finding:
     a, b = table.region, head.region
-    assert a is not None and b is not None and seen.look is not None
+    assert a is not None and b is not None
     if head.refilled or table.refilled:
         side = "projection" if head.refilled else "lookup"
         owner = (b if head.refilled else a).owner
@@ -89,7 +86,7 @@ def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> Findi
         )
     if same:
         return failed("equal-copy", f"{a.owner} and {b.owner} hold the same values in two places in memory", **facts)
-    if b.owner in seen.look.others:
+    if seen.look is not None and b.owner in seen.look.others:
         return failed(
             "wrong-table", f"the projection reads {b.owner}, which the pass looks up for something else", **facts
         )
@@ -186,8 +183,8 @@ def _permuted(one: Array, other: Array) -> bool:
 
 
 def _untied(seen: Pass) -> Finding | None:
-    assert seen.look is not None and seen.look.head is not None
-    table, head = seen.look.table, seen.look.head
+    assert seen.sides is not None and seen.sides.head is not None
+    table, head = seen.sides.table, seen.sides.head
     if table.region is not None and head.region is not None:
         shared = table.region.storage == head.region.storage and overlap(table.region, head.region)
         if head.refilled or table.refilled:
@@ -251,17 +248,17 @@ def describe(use: Use) -> str:
 def one_parameter(case: Case) -> Finding:
     if case.holdings is None:
         return skipped(case.why("holdings", "what the subject holds is not known"))
-    look = case.first.look
-    if look is None:
+    sides = case.first.sides
+    if sides is None:
         return skipped("the table's memory is not known")
-    for use in filter(None, (look.table, look.head if not case.declared.tied else None)):
+    for use in filter(None, (sides.table, sides.head if not case.declared.tied else None)):
         if use.region is None:
             continue
         finding = _owner(case, use, use.region)
         if finding is not None:
             return finding
     return passed(
-        f"{look.table.region.owner} owns it" if look.table.region else f"made from {', '.join(look.table.leaves)}"
+        f"{sides.table.region.owner} owns it" if sides.table.region else f"made from {', '.join(sides.table.leaves)}"
     )
 
 
@@ -318,10 +315,10 @@ def _same_rows(one: Region, other: Region) -> bool:
     """,
 )
 def whole_table(case: Case) -> Finding:
-    look = case.first.look
-    if case.holdings is None or look is None or look.table.region is None:
+    sides = case.first.sides
+    if case.holdings is None or sides is None or sides.table.region is None:
         return skipped("the table is computed, or its memory is not known")
-    region = look.table.region
+    region = sides.table.region
     size = region.shape[0] * region.shape[1]
     partial: list[Named] = []
     aliases: list[Named] = []
@@ -426,7 +423,8 @@ def write_through(case: Case) -> Finding:
         allowed = tolerances.bystanders(writing.before, seen.dtype, writing.exact)
         moved = bool(np.abs(after - before).max() > allowed)
         if case.declared.tied and not moved:
-            others = np.flatnonzero((writing.before != writing.after).any(0))
+            gaps = np.nan_to_num(np.abs(writing.after - writing.before)).max(0)
+            others = np.flatnonzero(gaps > allowed)
             if others.size:
                 return failed(
                     "wrong-rows",
@@ -456,7 +454,7 @@ def write_through(case: Case) -> Finding:
 
 def _kept(seen: Pass) -> bool:
     """The watched pass showed the table itself, or something that is no parameter: then what other passes read was kept."""
-    look = seen.look
-    if look is None or look.head is None or look.head.region is None or look.table.region is None:
-        return True
-    return look.head.region.kind != "parameter" or not separate(seen)
+    sides = seen.sides
+    if sides is None or sides.head is None or sides.head.region is None or sides.table.region is None:
+        return sides is None or sides.head is not None
+    return sides.head.region.kind != "parameter" or not separate(seen)

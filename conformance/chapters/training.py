@@ -80,7 +80,7 @@ def _stepped(trained: Trained, tied: bool) -> Finding | None:
             seen=made.norm,
         )
     expected = updated(made)
-    bound = tolerances.update(made.before, expected, made.dtype)
+    bound = tolerances.update(made.before, expected, made.dtype, made.corrections)
     for side, values in (("lookup", made.after), ("projection", made.head if tied else None)):
         if values is None:
             continue

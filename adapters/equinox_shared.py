@@ -1,0 +1,135 @@
+"""Equinox: modules are trees, and a table is shared by `eqx.nn.Shared`, which leaves one leaf of it in the tree."""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from tiecheck.conformance.declaration import Declaration
+from tiecheck.conformance.protocol import Backend, Built
+
+if TYPE_CHECKING:
+    from tiecheck.conformance.translated import Translated
+
+FLAG = False
+NAMES = ("shared", "untied", "aliased")
+"""The library's idiom, two leaves, and the popular wrong one: one array put in two places."""
+V, D, T = 61, 16, 64
+
+
+def backend() -> Backend:
+    """See `tiecheck.conformance.protocol.Adapter`."""
+    here = all(find_spec(name) for name in ("equinox", "optax"))
+    return Backend("equinox", "eqx.Module, called with ids (T,) and mapped over the batch", here, ASKS, NAMES)
+
+
+ASKS = ("logits", "writes", "gradients", "steps of optax", "copies, casts, files")
+
+
+def accepts(model: object) -> bool:
+    """Any equinox module; the library is not imported to find out."""
+    library = sys.modules.get("equinox")
+    return library is not None and isinstance(model, library.Module)
+
+
+def build(name: str, *, tied: bool | None, seed: int) -> Built:
+    """A tiny transformer, tied as the name says. LookupError: no such name."""
+    if name not in NAMES:
+        raise LookupError(f"equinox has no model {name!r} here; there are {', '.join(NAMES)}")
+    import jax
+
+    model = _model_class()(name, jax.random.key(seed))
+    return Built(model, Declaration(tied=name != "untied"), notes=("tiny and random",))
+
+
+def subject_of(built: Built, declared: Declaration, **options: Any) -> Translated:
+    """See `tiecheck.conformance.protocol.Adapter`."""
+    from tiecheck.conformance import translated
+
+    from .pytrees import Pytree
+
+    return translated.subject_of(functools.partial(Pytree, _library()))(built, declared, **options)
+
+
+@functools.cache
+def _library() -> Any:
+    import equinox as eqx
+    import jax
+    from tiecheck.conformance.leaves import Way
+
+    from .pytrees import Library
+
+    def split(model: Any) -> Any:
+        tree, rest = eqx.partition(model, eqx.is_inexact_array)
+        arrays, static = eqx.partition(rest, eqx.is_array)
+        return tree, arrays, static
+
+    def call(tree: Any, arrays: Any, static: Any, ids: Any) -> Any:
+        return jax.vmap(eqx.nn.inference_mode(eqx.combine(tree, arrays, static)))(ids)
+
+    def files(model: Any, fresh: Any) -> Any:
+        eqx.tree_serialise_leaves(file := io.BytesIO(), model)
+        file.seek(0)
+        return eqx.tree_deserialise_leaves(file, fresh())
+
+    return Library(
+        split=split,
+        call=call,
+        join=lambda model, tree: eqx.combine(tree, eqx.filter(model, eqx.is_inexact_array, inverse=True)),
+        package="equinox",
+        ways=(
+            Way(
+                "save",
+                "eqx.tree_serialise_leaves(file, model); eqx.tree_deserialise_leaves(file, fresh)",
+                files,
+                fresh=True,
+            ),
+            Way("train-mode", "eqx.nn.inference_mode(model)", lambda model, fresh: eqx.nn.inference_mode(model)),
+        ),
+    )
+
+
+@functools.cache
+def _model_class() -> Any:
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    class Head(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, h: Any) -> Any:
+            return h @ self.weight.T
+
+    class Model(eqx.Module):
+        ends: Any
+        positions: jax.Array
+        attention: eqx.nn.MultiheadAttention
+        mlp: eqx.nn.MLP
+        norm: eqx.nn.LayerNorm
+
+        def __init__(self, name: str, key: Any) -> None:
+            k = jax.random.split(key, 5)
+            lookup = eqx.nn.Embedding(weight=0.1 * jax.random.normal(k[0], (V, D)))
+            head = Head(lookup.weight if name != "untied" else 0.1 * jax.random.normal(k[1], (V, D)))
+            pair = (lookup, head)
+            self.ends = pair
+            if name == "shared":
+                self.ends = eqx.nn.Shared(pair, lambda pair: pair[1].weight, lambda pair: pair[0].weight)
+            self.positions = 0.1 * jax.random.normal(k[2], (T, D))
+            self.attention = eqx.nn.MultiheadAttention(2, D, key=k[3])
+            self.mlp = eqx.nn.MLP(D, D, 4 * D, 1, key=k[4])
+            self.norm = eqx.nn.LayerNorm(D)
+
+        def __call__(self, ids: Any) -> Any:
+            lookup, head = self.ends() if isinstance(self.ends, eqx.nn.Shared) else self.ends
+            h = jax.vmap(lookup)(ids) + self.positions[: ids.shape[0]]
+            x = jax.vmap(self.norm)(h)
+            mask = jnp.tril(jnp.ones((ids.shape[0], ids.shape[0]), dtype=bool))
+            h = h + self.attention(x, x, x, mask)
+            return head(jax.vmap(self.norm)(h + jax.vmap(self.mlp)(h)))
+
+    return Model

@@ -1,0 +1,138 @@
+"""Flax NNX: modules hold variables, and a table is shared by `nnx.Embed.attend`, or by one `nnx.Param` under two names."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from tiecheck.conformance.declaration import Declaration
+from tiecheck.conformance.protocol import Backend, Built
+
+if TYPE_CHECKING:
+    from tiecheck.conformance.translated import Translated
+
+FLAG = False
+NAMES = ("attend", "same-param", "untied", "copied", "transposed")
+"""The library's idiom, one variable under two names, two variables; and the popular wrong ones: another variable with the
+same array, and one with its transpose as a Dense layer's kernel."""
+V, D, T = 61, 16, 64
+
+
+def backend() -> Backend:
+    """See `tiecheck.conformance.protocol.Adapter`."""
+    here = all(find_spec(name) for name in ("flax", "optax"))
+    asks = ("logits", "writes", "gradients", "steps of optax", "copies, casts, states")
+    return Backend("flax-nnx", "nnx.Module, called with ids (B, T)", here, asks, NAMES)
+
+
+def accepts(model: object) -> bool:
+    """Any NNX module; the library is not imported to find out."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(model, nnx.Module)
+
+
+def build(name: str, *, tied: bool | None, seed: int) -> Built:
+    """A tiny transformer, tied as the name says. LookupError: no such name."""
+    if name not in NAMES:
+        raise LookupError(f"flax-nnx has no model {name!r} here; there are {', '.join(NAMES)}")
+    from flax import nnx
+
+    return Built(_model(name, nnx.Rngs(seed)), Declaration(tied=name != "untied"), notes=("tiny and random",))
+
+
+def subject_of(built: Built, declared: Declaration, **options: Any) -> Translated:
+    """See `tiecheck.conformance.protocol.Adapter`."""
+    from tiecheck.conformance import translated
+
+    from .pytrees import Pytree
+
+    return translated.subject_of(functools.partial(Pytree, _library()))(built, declared, **options)
+
+
+@functools.cache
+def _library() -> Any:
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+    from tiecheck.conformance.leaves import Way
+
+    from .pytrees import Library
+
+    def floats(path: Any, value: Any) -> bool:
+        return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)
+
+    def split(model: Any) -> Any:
+        model.eval()
+        graph, state, others = nnx.split(model, floats, ...)
+        return nnx.to_pure_dict(state), (state, others), graph
+
+    def whole(tree: Any, state: Any) -> Any:
+        state = jax.tree.map(lambda leaf: leaf, state)  # a state of its own: the next line writes into it
+        nnx.replace_by_pure_dict(state, tree)
+        return state
+
+    def call(tree: Any, arrays: Any, graph: Any, ids: Any) -> Any:
+        state, others = arrays
+        return nnx.merge(graph, whole(tree, state), others)(ids)
+
+    def join(model: Any, tree: Any) -> Any:
+        nnx.update(model, whole(tree, nnx.state(model, floats)))
+        return model
+
+    def loaded(model: Any, fresh: Any) -> Any:
+        other = fresh()
+        nnx.update(other, nnx.state(model))
+        return other
+
+    def modes(model: Any, fresh: Any) -> Any:
+        for _ in range(3):
+            model.train()
+            model.eval()
+        return model
+
+    return Library(
+        split=split,
+        call=call,
+        join=join,
+        package="flax",
+        trained=lambda model: nnx.to_pure_dict(nnx.state(model, nnx.Param)),
+        ways=(
+            Way("load", "nnx.update(fresh, nnx.state(model))", loaded, fresh=True),
+            Way("train-mode", "model.train(); model.eval()", modes),
+        ),
+    )
+
+
+def _model(name: str, rngs: Any) -> Any:
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    class Model(nnx.Module):
+        def __init__(self) -> None:
+            self.embed = nnx.Embed(V, D, rngs=rngs)
+            self.positions = nnx.Embed(T, D, rngs=rngs)
+            self.attention = nnx.MultiHeadAttention(2, D, decode=False, rngs=rngs)
+            self.mlp = nnx.Sequential(nnx.Linear(D, 4 * D, rngs=rngs), nnx.gelu, nnx.Linear(4 * D, D, rngs=rngs))
+            self.norms = nnx.List([nnx.LayerNorm(D, rngs=rngs) for _ in range(3)])
+            if name == "same-param":
+                self.head = self.embed.embedding
+            elif name == "copied":
+                self.head = nnx.Param(self.embed.embedding[...])
+            elif name == "untied":
+                self.head = nnx.Param(0.1 * jax.random.normal(rngs.params(), (V, D)))
+            elif name == "transposed":
+                self.dense = nnx.Linear(D, V, use_bias=False, rngs=rngs)
+                self.dense.kernel = nnx.Param(self.embed.embedding[...].T)
+
+        def __call__(self, ids: Any) -> Any:
+            h = self.embed(ids) + self.positions(jnp.arange(ids.shape[1]))
+            h = h + self.attention(self.norms[0](h), mask=nnx.make_causal_mask(ids))
+            h = self.norms[2](h + self.mlp(self.norms[1](h)))
+            if name == "attend":
+                return self.embed.attend(h)
+            return self.dense(h) if name == "transposed" else h @ self.head.T
+
+    return Model()

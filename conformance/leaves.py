@@ -1,0 +1,175 @@
+"""The small protocol: what an adapter that only translates says of a framework's model, and nothing else.
+
+A *leaf* is one array that the framework's optimizer holds under one name: a leaf of a parameter tree, a variable, a tensor
+of a file. Where there are no pointers to compare, the storage of a use is the leaf that it reads. Only NumPy crosses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import tolerances
+from .evidence import Array
+
+
+class Leaves(Protocol):
+    """One model of a framework. The first three are needed; what is missing of the others makes requirements skip.
+
+    ``model`` is the framework's model as it now is. Further attributes: ``device`` ("cpu"), ``packages`` (names whose versions the report gives), ``unasked`` (a reason for
+    each name below that is missing on purpose).
+
+    - ``gradient(ids, R) -> Mapping``: d<R, logits>/d leaf by name, for R of the logits' shape (B, T, C), in eval mode
+    - ``stepper(kind, rate, decay) -> Callable[[Mapping], None]``: the framework's own "sgd" (momentum 0.9) or "adamw"; what it
+      returns takes gradients by name and makes one step, with the optimizer's state kept between calls
+    - ``trained() -> Collection``: names of the leaves that an optimizer is given; without it, all
+    - ``ways() -> tuple[Way, ...]``: what users of the framework do to a model; "deepcopy" is how it is copied
+    - ``own_counts() -> Mapping``: what the model says of its own size
+    """
+
+    model: Any
+
+    def logits(self, ids: Array) -> Array:
+        """Logits (B, T, C), or (B, C) for the last position alone, for ids (B, T), in eval mode."""
+        ...
+
+    def leaves(self) -> Mapping[str, Array]:
+        """Every leaf by name, once each, in the dtype that it has; the arrays may be the model's own."""
+        ...
+
+    def write(self, name: str, values: Array) -> None:
+        """Put values of the same shape and dtype in a leaf's place."""
+        ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way in which users do one thing to a model.
+
+    Attributes:
+        word: of ``persistence.WORD``.
+        spelling: as a user writes it.
+        perform: from the framework's model, and a function that builds a fresh one, to the model that comes back.
+        exact: it promises the same values.
+        halfway: what comes back is in another precision.
+        fresh: it needs a model that was built afresh.
+    """
+
+    word: str
+    spelling: str
+    perform: Callable[[Any, Callable[[], Any]], Any] = field(repr=False)
+    exact: bool = True
+    halfway: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """Which leaf one use of the table reads, and whether it holds the table the other way round, as (D, V)."""
+
+    name: str
+    turned: bool = False
+
+    def read(self, leaves: Mapping[str, Array]) -> Array:
+        """The (V, D) array."""
+        return leaves[self.name].T if self.turned else leaves[self.name]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a write to one row of a leaf did to two calls, one of that row's token alone and one without it."""
+
+    end: End
+    lookup: bool
+    projection: bool
+    moved: float
+
+
+def find(
+    model: Leaves, tokens: tuple[int, int], shape: tuple[int, int], constant: bool
+) -> tuple[End | None, End | None]:
+    """The leaves that the lookup and the projection read, found by writing one row of every leaf that could be a table.
+
+    A row of the lookup's moves the logits of its own token's call and leaves the other call alone, but for the column of
+    that token; a row of the projection's moves that column in both.
+
+    Args:
+        tokens: two ids, in 0..V-1.
+        shape: (B, T) that the model takes.
+        constant: log-probabilities: a column moves all others by one number a position.
+    """
+    own, other = tokens
+    calls = [alone(shape, token) for token in tokens]
+    before = [flat(model.logits(ids)) for ids in calls]
+    columns = before[0].shape[1]
+    rest = np.arange(columns) != own
+    found: list[Answer] = []
+    for end in candidates(model.leaves(), columns, max(tokens)):
+        old = np.array(model.leaves()[end.name])
+        new = np.array(old)
+        row = new.T if end.turned else new
+        row[own] = _drawn(row, own)
+        model.write(end.name, new)
+        try:
+            after = [flat(model.logits(ids)) for ids in calls]
+        finally:
+            model.write(end.name, old)
+        gaps = [_moved(a - b, rest, constant) for a, b in zip(after, before, strict=True)]
+        heads = bool(np.any(after[1][:, own] != before[1][:, own]))
+        if gaps[0] > 0 and gaps[1] == 0:
+            found.append(Answer(end, True, heads, gaps[0]))
+        elif gaps[0] == 0 and gaps[1] == 0 and heads:
+            found.append(Answer(end, False, True, 0.0))
+    lookups = sorted((a for a in found if a.lookup), key=lambda a: (not a.projection, -a.moved))
+    table = lookups[0] if lookups else None
+    if table is not None and table.projection:
+        return table.end, table.end
+    head = next((a.end for a in found if not a.lookup), None)
+    return (table.end if table else None), head
+
+
+def candidates(leaves: Mapping[str, Array], columns: int, largest: int) -> list[End]:
+    """Every leaf, either way round, that has a row for each id; those with a row for each logit first."""
+    ends = [
+        End(name, turned)
+        for name, leaf in leaves.items()
+        if leaf.ndim == 2 and is_float(leaf)
+        for turned in (False, True)
+        if leaf.shape[1 if turned else 0] > largest
+    ]
+    return sorted(ends, key=lambda e: leaves[e.name].shape[1 if e.turned else 0] != columns)
+
+
+def _drawn(rows: Array, seed: int) -> Array:
+    """A random row of the table's size; never along one direction, which a norm would hide."""
+    spread = float(np.std(rows[: 1 << 10].astype(np.float64))) or 1.0
+    drawn = np.random.default_rng([seed, 67]).standard_normal(rows.shape[1]) * 3 * spread
+    return drawn.astype(rows.dtype)
+
+
+def _moved(delta: Array, rest: Array, constant: bool) -> float:
+    """By how much the other columns moved; up to one number a position, and its rounding, for log-probabilities."""
+    inside = np.nan_to_num(delta[:, rest])
+    if constant:
+        whole = float(np.abs(inside).max(initial=0.0))
+        inside = inside - inside.mean(1, keepdims=True)
+        inside[np.abs(inside) <= tolerances.NEAR * whole] = 0.0
+    return float(np.abs(inside).max(initial=0.0))
+
+
+def alone(shape: tuple[int, int], token: int) -> Array:
+    """Ids that are nothing but one token."""
+    return np.full(shape, token, dtype=np.int64)
+
+
+def flat(logits: Array) -> Array:
+    """Logits (N, C) in float64."""
+    return np.asarray(logits, dtype=np.float64).reshape(-1, logits.shape[-1])
+
+
+def is_float(leaf: Array) -> bool:
+    """Floats of NumPy's and those that ml_dtypes adds to it (bfloat16)."""
+    return leaf.dtype.kind == "f" or leaf.dtype.name.startswith(("bfloat16", "float"))
