@@ -6,7 +6,7 @@ of a file. Where there are no pointers to compare, the storage of a use is the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -101,7 +101,7 @@ def find(
         shape: (B, T) that the model takes.
         constant: log-probabilities: a column moves all others by one number a position.
     """
-    own, other = tokens
+    own = tokens[0]
     calls = [alone(shape, token) for token in tokens]
     before = [flat(model.logits(ids)) for ids in calls]
     columns = before[0].shape[1]
