@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__
-from .console import Progress, abandon_stdout, columns, say, show, stdout_is_stderr, trace
+from .console import Progress, abandon_stdout, columns, leave, say, show, stdout_is_stderr, trace
 
 if TYPE_CHECKING:
     from .expectations import Expectations
@@ -160,7 +160,7 @@ def run(
     expected = _expectations(expected_failures)
     _check_selection(select, deselect)
     try:
-        with stdout_is_stderr(), Progress(enabled=not quiet) as progress:
+        with Progress(enabled=not quiet) as progress, stdout_is_stderr():
             from .run import run_target
 
             judged = run_target(
@@ -183,7 +183,7 @@ def run(
         raise Refused(str(error) or "the target could not be judged") from error
     except SystemExit as error:  # never let a target choose our exit status
         trace(error, traceback)
-        raise Refused(f"{target} ended the process by sys.exit({error.code!r}) instead of giving a model") from error
+        raise Refused(f"{target} ended the process by sys.exit() instead of giving a model") from error
     return _deliver(judged, plan, quiet)
 
 
@@ -270,14 +270,15 @@ def list_backends() -> int:
 
 def _backends() -> list[Any]:
     """What every registered adapter says of itself; one that cannot is listed with the reason."""
+    from .errors import sentence as said
     from .protocol import Backend, adapters
 
     rows = []
     for name, point in adapters().items():
         try:
             rows.append(point.load().backend())
-        except Exception as error:  # somebody else's adapter, perhaps: the others are listed all the same
-            rows.append(Backend(name, f"cannot be used here: {type(error).__name__}: {error}", False, ()))
+        except (Exception, SystemExit) as error:  # somebody else's adapter, perhaps: the others are listed all the same
+            rows.append(Backend(name, f"cannot be used here: {said(error)}", False, ()))
     return rows
 
 
@@ -302,7 +303,7 @@ def sentence(error: click.ClickException) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The console entry point; returns the exit status.
+    """The command line; returns the exit status.
 
     Click's own ``main`` is not used: it has ways of its own with interrupts, ends of file and pipes.
     """
@@ -331,6 +332,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _defect(error, words)
 
 
+def entry() -> None:
+    """The console script: `main`, and then the end of the process."""
+    status = main()
+    if _is_run(sys.argv[1:]):
+        leave(status)
+    sys.exit(status)
+
+
 def _is_run(words: Sequence[str]) -> bool:
     return "run" in words[:1]
 
@@ -338,10 +347,12 @@ def _is_run(words: Sequence[str]) -> bool:
 def _defect(error: Exception, words: Sequence[str]) -> int:
     wanted = "--traceback" in words
     trace(error, wanted)
+    from .errors import sentence as said
+
     hint = "" if wanted else "; `--traceback` shows where" if _is_run(words) else ""
-    say(f"this is a defect of tiecheck, not of the model: {type(error).__name__}: {error}{hint}")
+    say(f"this is a defect of tiecheck, not of the model: {said(error)}{hint}")
     return DEFECT
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -6,11 +6,16 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.live import Live
+
+
+_LAST_WORDS = 5.0
+_LONGEST = 600
 
 
 class Progress:
@@ -25,6 +30,7 @@ class Progress:
         self._live: Live | None = None
         self._over = False
         watched = enabled and sys.stderr is not None and sys.stderr.isatty()
+        self._stream = sys.stderr
         self._timer = threading.Timer(after, self._start) if watched else None
 
     def __enter__(self) -> Callable[[str], None]:
@@ -61,8 +67,8 @@ class Progress:
 
         with self._lock:
             if not self._over:
-                # The streams stay as they are: stdout_is_stderr has them already.
-                console = Console(stderr=True)
+                # The streams stay as they are: stdout_is_stderr has them already, and the target may close what it got.
+                console = Console(file=self._stream)
                 self._live = Live(
                     self._line(), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
                 )
@@ -71,22 +77,42 @@ class Progress:
 
 @contextlib.contextmanager
 def stdout_is_stderr() -> Iterator[None]:
-    """What a target prints, also below Python, goes to standard error: standard output is the report's alone."""
-    saved = None
-    with contextlib.suppress(OSError, ValueError):
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        saved = os.dup(1)
-        os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
+    """What a target prints, also below Python, goes to standard error: standard output is the report's alone.
+
+    The target gets streams that are only lent: it may close or replace them, and ours are as they were.
+    """
+    from .foreign import foreign
+    from .surroundings import kept
+
+    ours = (sys.stdout, sys.stderr, sys.__stdout__)
+    _flush(ours)
+    with kept():
+        lent = _lent()
+        with contextlib.suppress(OSError):
+            os.dup2(2, 1)
+        sys.stdout = sys.stderr = lent
+        try:
             yield
-    finally:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stdout.flush()  # what the target put into our buffer behind our back goes where its other prints went
-        if saved is not None:
-            os.dup2(saved, 1)
-            os.close(saved)
+        finally:
+            # What the target put into a buffer, ours too, goes where its other prints went.
+            with foreign():
+                _flush((sys.stdout, sys.stderr, lent, *ours))
+
+
+def _flush(streams: Iterable[Any]) -> None:
+    for stream in streams:
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _lent() -> TextIO:
+    """Standard error once more, to be closed without closing it."""
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    try:
+        number = os.dup(2)
+    except OSError:
+        number = os.open(os.devnull, os.O_WRONLY)
+    return open(number, "w", buffering=1, encoding=encoding, errors="backslashreplace")
 
 
 def columns() -> int | None:
@@ -121,15 +147,40 @@ def say(text: str) -> None:
     """One line on standard error."""
     from .explain import clean
 
-    line = f"tiecheck: {clean(' '.join(text.split()))}\n"
+    line = clean(" ".join(text.split()))
+    _tell(f"tiecheck: {line if len(line) <= _LONGEST else f'{line[:_LONGEST]} …'}\n")
+
+
+def leave(status: int) -> None:
+    """End the process with a status, whatever a target has left in it: threads that go on, handlers that print or hang.
+
+    Returns where the usual end will do; it has a few seconds.
+    """
+    _flush((sys.stdout, sys.stderr))
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # the report is out
+    if len(threading.enumerate()) > 1:
+        os._exit(status)
+
+    def overdue() -> None:
+        time.sleep(_LAST_WORDS)
+        os._exit(status)
+
+    threading.Thread(target=overdue, daemon=True).start()
+
+
+def _tell(text: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         encoding = sys.stderr.encoding or "utf-8"
-        sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stderr.flush()
 
 
 def trace(error: BaseException, wanted: bool) -> None:
+    """The traceback, where it is wanted; what the target says in it steers no terminal."""
     if wanted:
         import traceback
 
-        traceback.print_exception(error)
+        from .explain import clean_lines
+
+        _tell(clean_lines("".join(traceback.format_exception(error))))

@@ -19,13 +19,14 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from .errors import NotJudged
+from .errors import NotJudged, line
 from .explain import nearest
 from .report import EXPECTED, Both, Diagnosis, Report, Result
 
+LIMIT = 1 << 20
+SHOWN = 20
 KEYS = ("id", "reason", "target", "device")
 TITLE = "the expected failures are not what this run shows"
 
@@ -72,13 +73,15 @@ class Expectations:
 
         known = [item.id for item in requirements()]
         out = []
-        for place, entry in enumerate(self.entries):
+        earlier: dict[str, list[Expected]] = {}
+        for entry in self.entries:
             name = f"entry {entry.number} ({entry.id})" if entry.id else f"entry {entry.number}"
             if entry.id not in known:
                 near = nearest(entry.id, known)
                 hint = f"; perhaps {near}" if near else "; `tiecheck spec` lists them"
                 out.append(f"entry {entry.number} names no requirement: {entry.id or 'it has no id'}{hint}")
-            twin = next((e for e in self.entries[:place] if e.overlaps(entry)), None)
+            twin = next((e for e in earlier.get(entry.id, ()) if e.overlaps(entry)), None)
+            earlier.setdefault(entry.id, []).append(entry)
             if twin is not None:
                 out.append(f"{name} stands twice: entry {twin.number} speaks of the same")
             if not entry.reason:
@@ -103,11 +106,17 @@ def load(source: str | os.PathLike[str] | None) -> Expectations | None:
         raise NotJudged(f"the file of expected failures is a path, not {file!r}")
     bad = f"the expected failures in {file} cannot be read"
     try:
-        document = tomllib.loads(Path(file).read_text("utf-8-sig"))
+        with open(file, "rb") as stream:
+            content = stream.read(LIMIT + 1)
+        if len(content) > LIMIT:
+            raise NotJudged(f"{bad}: it has more than {LIMIT} bytes")
+        document = tomllib.loads(content.decode("utf-8-sig"))
+    except NotJudged:
+        raise
     except OSError as error:
         raise NotJudged(f"{bad}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # what is no TOML, no UTF-8, or nested without end
-        raise NotJudged(f"{bad}: {error}") from error
+        raise NotJudged(f"{bad}: {line(error)}") from error
     unknown = [key for key in document if key != "expected"]
     if unknown:
         raise NotJudged(f"{bad}: {unknown[0]!r} is no key of it; it holds entries under [[expected]]")
@@ -185,7 +194,8 @@ def _with(
     if faults:
         explanation = "Every entry names one requirement, once, with a reason, and that requirement still fails."
         fix = f"Mend or remove these entries of {expectations.file}"
-        causes.append(Diagnosis("unknown", f"{explanation} Seen: {'; '.join(faults)}.", fix, tuple(stale), title=TITLE))
+        seen = "; ".join(faults[:SHOWN]) + (f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else "")
+        causes.append(Diagnosis("unknown", f"{explanation} Seen: {seen}.", fix, tuple(stale), title=TITLE))
     notes = report.notes
     if unasked:
         shown = ", ".join(unasked[:8]) + (f" and {len(unasked) - 8} more" if len(unasked) > 8 else "")

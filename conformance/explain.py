@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from .errors import clean as clean
 
 if TYPE_CHECKING:
     from .report import Diagnosis
@@ -95,19 +96,6 @@ def plain_words(cause: str) -> str:
 def named(cause: Diagnosis) -> str:
     """What people read for a cause."""
     return cause.title or plain_words(cause.cause)
-
-
-def clean(text: str) -> str:
-    """``text`` with everything invisible or steering (newlines, escape codes, reversals of direction) spelt out.
-
-    Names come from the model under test; printed raw they could move the cursor or fake lines of the report.
-    """
-    return "".join(
-        char.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else char
-        for char in text
-    )
 
 
 def clean_lines(text: str) -> str:

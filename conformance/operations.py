@@ -14,8 +14,10 @@ from typing import Any
 
 from . import gather
 from .declaration import Declaration
+from .errors import sentence
 from .evidence import After, Case, Lost, Pass, Probe, Step, Trained, Trajectory
-from .premise import has, sentence
+from .foreign import foreign
+from .premise import has
 from .requirement import requirements
 
 KINDS = ("sgd", "adamw")
@@ -81,7 +83,8 @@ class Bench:
 
     def fresh(self) -> Any:
         """A subject of the run's own. Raises what building or copying raises."""
-        return self.build() if self.build is not None else self.subject.copied()
+        with foreign():
+            return self.build() if self.build is not None else self.subject.copied()
 
     def lost(self, case: Case, halfway: bool = False) -> tuple[Lost, ...]:
         """What no longer holds."""
@@ -153,11 +156,12 @@ def _copied(bench: Bench) -> After | None:
     """Where there is no factory: the deepcopy that everything else would happen to, if it is refused or has lost the tie."""
     after = After("deepcopy", "copy.deepcopy(model)")
     try:
-        subject = bench.subject.copied()
+        with foreign():
+            subject = bench.subject.copied()
     except Exception as error:
         return dataclasses.replace(after, refused=f"the model cannot be copied: {sentence(error)}")
     try:
-        with subject:
+        with foreign(), subject:
             lost = bench.lost(bench.seen(subject))
     except Exception as error:
         return dataclasses.replace(after, broken=f"the copy no longer runs: {sentence(error)}")
@@ -180,7 +184,7 @@ def _trained(bench: Bench) -> tuple[Trained, ...]:
             out.append(Trained(dataclasses.replace(step, refused=sentence(error))))
             continue
         try:
-            with subject:
+            with foreign(), subject:
                 step = subject.steps(bench.probe, kind, STEPS)
                 out.append(Trained(step, () if step.refused else bench.lost(bench.seen(subject))))
         except Exception as error:
@@ -197,7 +201,7 @@ def _trajectory(bench: Bench) -> Trajectory | None:
         return None
     try:
         subject = bench.fresh()
-        with subject:
+        with foreign(), subject:
             found: Trajectory | None = subject.trajectory(bench.probe, STEPS)
     except Exception:  # what does not run in float64, or does not map after all, has no trajectory to follow
         return None
@@ -212,9 +216,12 @@ def _chained(bench: Bench, case: Case, trainable: bool) -> Case:
         subject = bench.fresh()
     except Exception as error:
         return _without(case, f"no second model can be had: {sentence(error)}")
-    with subject:
-        trained = [_one_step(bench, subject, kind) for kind in (KINDS if trainable else ())]
-        latest = bench.seen(subject).first
+    try:
+        with foreign(), subject:
+            trained = [_one_step(bench, subject, kind) for kind in (KINDS if trainable else ())]
+            latest = bench.seen(subject).first
+    except Exception as error:
+        return _without(case, f"the second model does not run: {sentence(error)}")
     after: list[After] = []
     left = {f"persistence.{op.word}": _LARGE for op in bench.subject.operations() if not op.large}
     for operation in [op for op in bench.subject.operations() if op.large]:
@@ -224,7 +231,8 @@ def _chained(bench: Bench, case: Case, trainable: bool) -> Case:
         bench.say(f"after {operation.spelling}")
         bench.count(subject)
         try:
-            subject = operation.perform(subject, bench.fresh)
+            with foreign():
+                subject = operation.perform(subject, bench.fresh)
         except Exception as error:
             after.append(_refused(operation, error))
             continue
@@ -247,7 +255,7 @@ def _compared(bench: Bench, operation: Operation, subject: Any, before: Pass) ->
     """What an operation returned against the pass before it; and the pass that the next one is compared with."""
     after = _of(operation)
     try:
-        with subject:
+        with foreign(), subject:
             seen = bench.seen(subject)
     except Exception as error:
         return dataclasses.replace(after, broken=_no_longer(operation, error)), before
@@ -284,11 +292,12 @@ def _performed(bench: Bench, operation: Operation, trainable: bool) -> After:
     subject = None
     try:
         subject = bench.fresh()
-        with subject:
+        with foreign(), subject:
             if trainable:
                 subject.steps(bench.probe, "sgd", 2)
             before = subject.logits(bench.probe.ids)
-        result = operation.perform(subject, bench.build or bench.fresh)
+        with foreign():
+            result = operation.perform(subject, bench.build or bench.fresh)
     except Exception as error:
         return _refused(operation, error)
     finally:
@@ -297,7 +306,7 @@ def _performed(bench: Bench, operation: Operation, trainable: bool) -> After:
         del subject
     after = dataclasses.replace(_of(operation), before=before)
     try:
-        with result:
+        with foreign(), result:
             logits = result.logits(bench.probe.ids)
             seen = bench.seen(result)
             after = dataclasses.replace(after, after=logits, dtype=result.dtype)

@@ -77,7 +77,10 @@ def write(judged: Report | Both, plan: Mapping[str, Path]) -> None:
 
 def check_writable(path: Path) -> None:
     """ValueError, in one sentence, where a report could not be written to ``path`` later."""
-    folder = Path(os.path.realpath(path)).parent
+    try:
+        folder = Path(os.path.realpath(path)).parent
+    except ValueError as error:
+        raise ValueError(f"cannot write the report: {str(path)!r} is no name of a file ({error})") from None
     try:
         if path.is_dir():
             raise ValueError(f"cannot write the report: {path} is a folder")
@@ -156,9 +159,10 @@ def _encoded(text: str) -> bytes:
 
 
 def _same(one: Path, two: Path) -> bool:
-    if os.path.realpath(one) == os.path.realpath(two):
-        return True
-    return one.exists() and two.exists() and one.samefile(two)
+    try:
+        return os.path.realpath(one) == os.path.realpath(two) or (one.exists() and two.exists() and one.samefile(two))
+    except ValueError:  # a name that no file can have
+        return False
 
 
 def _special(path: Path) -> bool:

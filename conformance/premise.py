@@ -10,7 +10,7 @@ import numpy as np
 
 from . import probe as probes
 from .declaration import Declaration
-from .errors import NotJudged
+from .errors import NotJudged, sentence
 from .evidence import Array, Look, Probe
 from .probe import Room
 
@@ -37,6 +37,8 @@ def settle(subject: Any, declared: Declaration, seed: int) -> tuple[Room, Probe,
         raise NotJudged("the vocabulary has one token: there is nothing to tell apart")
     if np.isnan(logits).any():
         raise NotJudged("the logits are not a number (NaN)")
+    if not np.isfinite(logits).any():
+        raise NotJudged("no logit is a finite number")
     if not np.any(logits[np.isfinite(logits)]):
         raise NotJudged("every logit is zero: nothing can tell a tied table from an untied one")
     known = Room(min(declared.vocabulary or columns, columns), shape[1], shape[0], declared.padding_rows)
@@ -80,12 +82,16 @@ def _looked(subject: Any, known: Room, seed: int) -> tuple[Room, Look]:
     The look is kept by the subject for the pass that follows with the same probe.
     """
     safe = Probe(np.resize([1, 0, 0, 1, 1], known.batch * known.length).reshape(known.batch, known.length), seed)
-    look = None
+    look, problem = None, ""
     for probe in (probes.seeded(known, seed), safe):
-        with contextlib.suppress(IndexError, RuntimeError):
+        try:
             look = subject.look(probe)
+        except (IndexError, RuntimeError) as error:
+            problem = sentence(error)
         if look is not None:
             break
+    if look is None and problem:
+        raise NotJudged(f"the model ran, and then refused to run again: {problem}")
     if look is None:
         raise NotJudged(
             "no table was found: no lookup reads rows by the token ids, and no written row moves the logits as one"
@@ -119,9 +125,3 @@ def longest(subject: Any, known: Room) -> Room:
             subject.logits(np.zeros((3, 2), dtype=np.int64))
             known = dataclasses.replace(known, batch=3)
     return known
-
-
-def sentence(error: BaseException) -> str:
-    """An exception in one line."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import threading
 import time
@@ -11,16 +12,19 @@ from typing import Any, TypeVar
 
 from . import expectations, targets
 from .declaration import Declaration, merged
-from .errors import NotJudged
+from .errors import NotJudged, Raised, clean
+from .foreign import Stopped, foreign, interruptible, stop, worker
 from .protocol import Built
 from .report import Both, Report
 from .requirement import matching, requirements
+from .surroundings import kept
 from .verdict import Verdict
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
 PROFILES = ("quick", "standard")
 DECLARED = ("tied", "untied", "both")
+DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +47,22 @@ class Options:
 
     def validated(self) -> Options:
         """These options, with the file of expected failures read; or NotJudged with one sentence."""
-        if self.profile not in PROFILES:
-            raise NotJudged(f"{self.profile!r} is no profile; there are {' and '.join(PROFILES)}")
-        if self.declare is not None and self.declare not in DECLARED:
-            raise NotJudged(f"{self.declare!r} cannot be declared; say tied, untied or both")
-        if self.timeout is not None and not self.timeout > 0:
-            raise NotJudged("the timeout is a number of seconds above zero")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise NotJudged("the seed is a whole number from 0")
-        if self.dtype is not None and self.dtype not in ("float64", "float32", "bfloat16", "float16"):
-            raise NotJudged(f"{self.dtype!r} is no dtype to judge in; there are float64, float32, bfloat16 and float16")
+        if not _among(self.profile, PROFILES):
+            raise NotJudged(f"{shown(self.profile)} is no profile; there are {' and '.join(PROFILES)}")
+        if self.declare is not None and not _among(self.declare, DECLARED):
+            raise NotJudged(f"{shown(self.declare)} cannot be declared; say tied, untied or both")
+        number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
+        if self.timeout is not None and not (number and 0 < self.timeout < math.inf):
+            raise NotJudged(f"the timeout is a number of seconds above zero, not {shown(self.timeout)}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise NotJudged(f"the seed is a whole number from 0 and below 2**32, not {shown(self.seed)}")
+        if self.dtype is not None and not _among(self.dtype, DTYPES):
+            raise NotJudged(f"{shown(self.dtype)} is no dtype to judge in; there are {', '.join(DTYPES)}, as text")
+        if self.device is not None and not isinstance(self.device, str):
+            raise NotJudged(f"the device is a text such as cpu or cuda:0, not {shown(self.device)}")
+        for word in (*self.select, *self.deselect):
+            if not isinstance(word, str):
+                raise NotJudged(f"what is selected is an id or a chapter, as text, not {shown(word)}")
         self.chosen()
         return dataclasses.replace(self, expected_failures=expectations.load(self.expected_failures))
 
@@ -120,7 +130,7 @@ def check(
         timeout=timeout,
         expected_failures=expected_failures,
     )
-    return judge(understood(model), options)
+    return _run(model, options)
 
 
 def options_of(
@@ -134,14 +144,34 @@ def options_of(
     """The arguments of `check` as options. Raises NotJudged with one sentence, TypeError for an unknown name."""
     if declare is not None and not isinstance(declare, str | Declaration):
         raise NotJudged('declare is "tied", "untied", "both" or a Declaration')
+    if assume is not None and not isinstance(assume, Mapping):
+        raise NotJudged(f"assume holds fields of Declaration by name, not {shown(assume)}")
     return Options(
         declare=declare if isinstance(declare, str) else None,
         declaration=declare if isinstance(declare, Declaration) else None,
         assume=dict(assume or {}),
-        select=(select,) if isinstance(select, str) else tuple(select),
-        deselect=(deselect,) if isinstance(deselect, str) else tuple(deselect),
+        select=_words(select),
+        deselect=_words(deselect),
         **rest,
     ).validated()
+
+
+def _words(chosen: Any) -> tuple[str, ...]:
+    if isinstance(chosen, str) or not isinstance(chosen, Iterable):
+        return (chosen,)
+    return tuple(chosen)
+
+
+def _among(value: Any, known: tuple[str, ...]) -> bool:
+    return isinstance(value, str) and value in known
+
+
+def shown(value: Any) -> str:
+    """A value that somebody handed in, short and on one line."""
+    try:
+        return clean(repr(value)[:80])
+    except Exception:
+        return f"a {targets.kind(value)}"
 
 
 def understood(model: Any) -> targets.Target:
@@ -152,12 +182,24 @@ def understood(model: Any) -> targets.Target:
 def run_target(target: str, *, progress: Progress | None = None, **options: Any) -> Report | Both:
     """The run of the command line. Raises NotJudged where it exits with status 2."""
     checked = Options(**options).validated()
-    return judge(targets.resolve(target), checked, progress)
+    return _run(target, checked, progress)
+
+
+def _run(model: Any, options: Options, progress: Progress | None = None) -> Report | Both:
+    """Understand a target, which may run its file, and judge it, in the time that is given for both."""
+    with kept(), interruptible():
+        began = time.monotonic()
+        target = within(options.timeout, lambda clock: understood(model))
+        if options.timeout is not None:
+            left = max(options.timeout - (time.monotonic() - began), 1e-3)
+            options = dataclasses.replace(options, timeout=left)
+        return judge(target, options, progress)
 
 
 def judge(target: targets.Target, options: Options, progress: Progress | None = None) -> Report | Both:
     """Judge a target that was understood, under options that were validated. Raises NotJudged."""
-    judged = _as_declared(target, options, progress)
+    with kept(), interruptible(), targets.importable(target.folder):
+        judged = _as_declared(target, options, progress)
     return expectations.applied(judged, expectations.load(options.expected_failures))
 
 
@@ -207,15 +249,20 @@ def _declaration(built: Built, options: Options) -> Declaration:
 
 
 def _one(target: targets.Target, options: Options, flag: bool | None, progress: Progress | None) -> Report:
-    return within(options.timeout, lambda clock: _judge(target, options, flag, progress, clock))
+    try:
+        with foreign():
+            return within(options.timeout, lambda clock: _judge(target, options, flag, progress, clock))
+    except Raised as error:
+        raise NotJudged(f"{target.name} raised {error} while it was judged") from error
 
 
 class _Clock:
-    """Tells a run how much of its time is left, and remembers what it had finished."""
+    """Tells a run how much of its time is left, and remembers what it had finished, and how to leave the model."""
 
     def __init__(self, seconds: float) -> None:
         self.until = time.monotonic() + seconds
         self.partial: Callable[[], Any] | None = None
+        self.leave: Callable[[], None] = lambda: None
 
     @property
     def over(self) -> bool:
@@ -224,7 +271,8 @@ class _Clock:
 
 
 def within(seconds: float | None, work: Callable[[_Clock | None], T]) -> T:
-    """Run ``work`` in a thread that is left behind when its time is up (a model may hang in native code)."""
+    """Run ``work`` in a thread that is stopped when its time is up, and left behind where it cannot be (a model may hang
+    in native code)."""
     if seconds is None:
         return work(None)
     clock = _Clock(seconds)
@@ -236,18 +284,29 @@ def within(seconds: float | None, work: Callable[[_Clock | None], T]) -> T:
         except BaseException as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=target, daemon=True)
+    thread = worker(target)
     thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
+    try:
+        thread.join(min(seconds, threading.TIMEOUT_MAX))
+    finally:  # the user may interrupt the wait
+        if thread.is_alive():
+            stop(thread)
+            if thread.is_alive():
+                clock.leave()
+    if not outcome or isinstance(outcome[0], Stopped):
         unfinished: T | None = clock.partial() if clock.partial is not None else None
         if unfinished is not None:
             return unfinished
-        raise NotJudged(f"the premise was not reached within the timeout of {seconds:g} seconds")
+        raise NotJudged(f"the premise was not reached within the timeout of {spoken(seconds)} seconds")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     finished: T = outcome[0]
     return finished
+
+
+def spoken(seconds: float) -> str:
+    """A timeout, of which a little may be gone already."""
+    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def prepared(target: targets.Target, options: Options, flag: bool | None) -> tuple[Built, Declaration, Any]:
@@ -280,4 +339,5 @@ def _judge(
     )
     if clock is not None:
         clock.partial = lambda: verdict.report("timed out") if verdict.settled else None
+        clock.leave = verdict.leave
     return verdict.judge()

@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .declaration import Declaration
-from .errors import NotJudged
+from .errors import NotJudged, sentence
+from .foreign import foreign
 from .protocol import Built, adapters
 
 
@@ -22,7 +24,8 @@ from .protocol import Built, adapters
 class Target:
     """A target that was understood: `build` makes the model anew each time.
 
-    ``flag`` says whether the tie flag can be asked for (contract, decision 20).
+    ``flag`` says whether the tie flag can be asked for (contract, decision 20); in ``folder`` a factory, or the model, may
+    import its neighbours when it is called.
     """
 
     name: str
@@ -30,31 +33,27 @@ class Target:
     source: Any
     flag: bool
     given: bool = False
+    folder: str = ""
 
     def build(self, tied: bool | None, seed: int) -> Built:
         """The model. Raises NotJudged with one sentence where its factory fails."""
         if self.given:
             return Built(self.source, untrained=False)
+        named = self.adapter is not None and isinstance(self.source, str)
         try:
-            with _seeded(seed):
-                if self.adapter is not None and isinstance(self.source, str):
-                    built = self.adapter.build(self.source, tied=tied, seed=seed)
+            with _seeded(seed), foreign():
+                if named:
+                    built = self.adapter.build(self.source, tied=tied, seed=seed)  # type: ignore[union-attr]
                     assert isinstance(built, Built)
                     return built
                 built = _unpacked(_called(self.source))
                 return dataclasses.replace(built, untrained=False) if built.model is self.source else built
         except NotJudged:
             raise
-        except LookupError as error:
-            raise NotJudged(str(error.args[0]) if error.args else str(error)) from error
-        except (Exception, SystemExit) as error:
-            raise NotJudged(f"{self.name} failed to build: {said(error)}") from error
-
-
-def said(error: BaseException) -> str:
-    """An exception in one line."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+        except Exception as error:
+            if named and isinstance(error, LookupError):  # the adapter has no model of that name, and says so
+                raise NotJudged(str(error.args[0]) if error.args else str(error)) from error
+            raise NotJudged(f"{self.name} failed to build: {sentence(error)}") from error
 
 
 @contextlib.contextmanager
@@ -83,7 +82,11 @@ def _seeded(seed: int) -> Iterator[None]:
 def _called(factory: Any) -> Any:
     """A function or a class without required arguments is called; an instance is taken as it is."""
     if inspect.isclass(factory) or inspect.isroutine(factory) or (callable(factory) and not _judgeable(factory)):
-        return factory()
+        made = factory()
+        if inspect.iscoroutine(made):
+            made.close()  # else Python complains later that nobody awaited it
+            raise NotJudged("the factory is an async function: it gives a coroutine, not a model")
+        return made
     return factory
 
 
@@ -113,16 +116,25 @@ def adapter_for(model: object) -> Any:
     for adapter in loaded().values():
         if hasattr(adapter, "accepts") and adapter.accepts(model):
             return adapter
-    kind = type(model).__name__
-    raise NotJudged(f"what was built is a {kind}, which no installed backend can judge (a torch.nn.Module is wanted)")
+    raise NotJudged(
+        f"what was built is a {kind(model)}, which no installed backend can judge (a torch.nn.Module is wanted)"
+    )
 
 
 def given(model: Any) -> Target:
-    """A model or a factory as handed to `check`."""
+    """A model or a factory as handed to `check`. Raises NotJudged where even looking at it fails."""
+    try:
+        with foreign():
+            return _given(model)
+    except Exception as error:
+        raise NotJudged(f"what was handed in cannot be looked at: {sentence(error)}") from error
+
+
+def _given(model: Any) -> Target:
     if not _judgeable(model) and (inspect.isclass(model) or callable(model)):
-        name = getattr(model, "__qualname__", type(model).__name__)
-        return Target(name, None, model, flag=False)
-    return Target(type(model).__name__, None, model, flag=False, given=True)
+        name = getattr(model, "__qualname__", None)
+        return Target(name if isinstance(name, str) else kind(model), None, model, flag=False)
+    return Target(kind(model), None, model, flag=False, given=True)
 
 
 def resolve(text: str) -> Target:
@@ -138,7 +150,8 @@ def resolve(text: str) -> Target:
         return Target(text, adapter, "", flag=True)
     head, colon, tail = text.rpartition(":")
     if colon and head.endswith(".py"):
-        return Target(text, None, _from_file(Path(head), tail), flag=False)
+        path = Path(head)
+        return Target(text, None, _from_file(path, tail), flag=False, folder=str(path.absolute().parent))
     if text.endswith(".py"):
         raise NotJudged(f"{text!r} names a file but no factory in it; write {text}:FACTORY")
     head, colon, tail = text.partition(":")
@@ -150,7 +163,7 @@ def resolve(text: str) -> Target:
             raise NotJudged(f"{text!r} names a backend but no model of it")
         return Target(text, adapter, tail, flag=getattr(adapter, "FLAG", True))
     if colon and head and all(part.isidentifier() for part in head.split(".")):
-        return Target(text, None, _from_module(head, tail), flag=False)
+        return Target(text, None, _from_module(head, tail), flag=False, folder=_here())
     raise NotJudged(
         f"{text!r} is no target: write FILE.py:FACTORY, package.module:FACTORY, or one of {', '.join(f'{n}:NAME' for n in points)}"
     )
@@ -160,42 +173,70 @@ def _load(point: Any, name: str) -> Any:
     try:
         return point.load()
     except ImportError as error:
-        raise NotJudged(f"the backend {name!r} cannot be used here: {said(error)}") from error
+        raise NotJudged(f"the backend {name!r} cannot be used here: {sentence(error)}") from error
 
 
 def _from_file(path: Path, name: str) -> Any:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        there = False
+    if not there:
         raise NotJudged(f"there is no file {path}")
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    label = path.stem if path.stem not in sys.modules else f"_tiecheck_target_{path.stem}"
-    spec = importlib.util.spec_from_file_location(label, path.resolve())
+    full = path.absolute()
+    spec = importlib.util.spec_from_file_location(_label(full), full)
     if spec is None or spec.loader is None:
         raise NotJudged(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[label] = module
+    sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(label, None)
-        raise NotJudged(f"{path} cannot be imported: {said(error)}") from error
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(folder)
-    sys.path.append(folder)  # a factory may import its neighbours when it is called
+        with importable(str(full.parent), first=True), foreign():
+            spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(spec.name, None)
+        raise NotJudged(f"{path} cannot be imported: {sentence(error)}") from error
     return _attribute(module, name, str(path))
 
 
-def _from_module(module_name: str, name: str) -> Any:
-    folder = str(Path.cwd())
-    added = folder not in sys.path
-    if added:
-        sys.path.insert(0, folder)
+def _label(path: Path) -> str:
+    """The name under which a file is imported: its own, where that is nobody else's."""
+    stem = path.stem
+    taken = stem in sys.modules
+    if not taken and stem.isidentifier():
+        with contextlib.suppress(ImportError, ValueError):
+            taken = importlib.util.find_spec(stem) is not None
+    return f"_tiecheck_target_{stem}" if taken else stem
+
+
+@contextlib.contextmanager
+def importable(folder: str, first: bool = False) -> Iterator[None]:
+    """A folder is on the import path: before all others, or behind them."""
+    if not folder or (folder in sys.path and not first):
+        yield
+        return
+    sys.path.insert(0 if first else len(sys.path), folder)
     try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise NotJudged(f"{module_name} cannot be imported: {said(error)}") from error
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+
+
+def _from_module(module_name: str, name: str) -> Any:
+    folder = _here()
+    try:
+        with importable(folder, first=folder not in sys.path), foreign():
+            module = importlib.import_module(module_name)
+    except Exception as error:
+        raise NotJudged(f"{module_name} cannot be imported: {sentence(error)}") from error
     return _attribute(module, name, module_name)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # somebody took the folder away
+        return ""
 
 
 def _attribute(module: Any, name: str, where: str) -> Any:
@@ -203,7 +244,19 @@ def _attribute(module: Any, name: str, where: str) -> Any:
         raise NotJudged(f"{where} is named without a factory; write {where}:FACTORY")
     value = module
     for part in name.split("."):
-        if not hasattr(value, part):
-            raise NotJudged(f"{where} has no {name!r}")
-        value = getattr(value, part)
+        try:
+            with foreign():
+                value = getattr(value, part)
+        except AttributeError:
+            raise NotJudged(f"{where} has no {name!r}") from None
+        except Exception as error:  # a property, or a module's own __getattr__
+            raise NotJudged(f"{name} of {where} cannot be had: {sentence(error)}") from error
     return value
+
+
+def kind(model: object) -> str:
+    """The name of an object's class, whatever its metaclass says."""
+    try:
+        return str.__str__(type(model).__name__)
+    except BaseException:
+        return "thing without a name"

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__, gather, targets
 from .diagnosis import Mend, diagnose, mend_of
-from .errors import NotJudged
+from .errors import NotJudged, Raised, sentence
 from .evidence import Case
+from .foreign import foreign
 from .operations import Bench, afterwards
-from .premise import has, sentence, settle
+from .premise import has, settle
 from .report import Cost, Report, Result
 from .requirement import judged, requirements
 from .search import Findings, search
@@ -68,23 +69,26 @@ class Verdict:
 
     def judge(self) -> Report:
         """All that the profile asks."""
-        with self.subject:
-            try:
+        try:
+            with foreign(), self.subject:
                 self._observe()
-            except NotJudged:
+        except NotJudged:
+            raise
+        except Exception as error:
+            if _ours(error):
                 raise
-            except Exception as error:
-                if _ours(error):
-                    raise
-                raise NotJudged(
-                    f"the model ran, and then refused to run while it was judged: {sentence(error)}"
-                ) from error
+            how = "ran, and then refused to run" if self.settled else "cannot be looked at, or refuses to run"
+            raise NotJudged(f"the model {how} while it was judged: {sentence(error)}") from error
         if self.later and self.options.profile != "quick":
             self.bench.build = self._build
             self.case = afterwards(self.bench, self.case)
         self.findings |= {item.id: judged(item, self.case) for item in self.later}
         self._try_mend()
         return self.report("timed out" if self.over() else "")
+
+    def leave(self) -> None:
+        """Put the model back from outside, where the thread that judges it does not return from it."""
+        self.subject.__exit__(None, None, None)
 
     def _observe(self) -> None:
         """The passes of the model itself, and what they show."""
@@ -146,7 +150,7 @@ class Verdict:
         """Whether a model like this one conforms by the same line."""
         second = fresh()
         bench = dataclasses.replace(self.bench, subject=second, build=fresh, forward_passes=0, backward_passes=0)
-        with second:
+        with foreign(), second:
             case = gather.gather(second, self.declared, self.bench.probe, self.work)
         findings = self._first(case)
         if self.later and not self.bench.large:
@@ -161,6 +165,8 @@ class Verdict:
         """What is known so far; what has no finding is skipped for the reason in ``unfinished``."""
         results, strict = self._results(self.findings, unfinished), self.options.strict
         if not any(r.verdict in ("pass", "fail", "error") for r in results):
+            if unfinished:
+                raise NotJudged("nothing was judged within the timeout")
             raise NotJudged("nothing that was selected applies to this model: nothing was judged")
         word: Literal["tied", "untied"] = "tied" if self.declared.tied else "untied"
         findings = {i: f for i, (f, _) in self.findings.items()}
@@ -204,6 +210,8 @@ class Verdict:
 
 def _ours(error: BaseException) -> bool:
     """Whether an exception was raised by a line of ours, and not by the model's or by what the model called."""
+    if isinstance(error, Raised):
+        return False
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -225,7 +233,8 @@ def _builder(
 
     try:
         if not large:
-            build()
+            with foreign():
+                build()
     except Exception:
         return None
     return build

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from tiecheck.conformance.errors import sentence
 from tiecheck.conformance.evidence import Array, Probe
+from tiecheck.conformance.foreign import foreign
 from torch import Tensor
 
 from . import graph
-from .calls import find_loss, line, target_keyword
+from .calls import find_loss, target_keyword
 from .restore import named_tensors
 from .seen import to_numpy
 from .trace import key_of
@@ -52,16 +54,11 @@ def own_loss(subject: TorchSubject, ids: Array, targets: Array) -> tuple[float, 
     keyword = target_keyword(subject.module)
     if keyword is None or subject._derived or subject._table is None:
         return None
-    if any(m.training for m in subject.module.modules()):
-        subject.module.train(False)
-    torch.manual_seed(subject.seed)
-    tensor = torch.tensor(ids, dtype=torch.long, device=subject._place)
-    wanted = torch.tensor(targets, dtype=torch.long, device=subject._place)
-    subject.forward_passes += 1
+    subject._set(False)
     try:
-        loss = find_loss(subject._caller(subject.module, tensor, **{keyword: wanted}))
+        loss = find_loss(subject._answer(subject._ids(ids), **{keyword: subject._ids(targets)}))
     except Exception as error:
-        subject.missing["own_loss"] = f"the model's own loss raised {type(error).__name__}: {line(error)}"
+        subject.missing["own_loss"] = f"the model's own loss raised {sentence(error)}"
         return None
     if loss is None:
         return None
@@ -69,7 +66,12 @@ def own_loss(subject: TorchSubject, ids: Array, targets: Array) -> tuple[float, 
     leaves = walked.over(subject._table, subject._objects(subject._table))
     subject._reached = {id(leaf) for leaf in walked.leaves}
     subject.backward_passes += 1
-    graph.backward(loss, None, leaves, subject.module)
+    try:
+        graph.backward(loss, None, leaves, subject.module)
+    except Exception as error:
+        graph.clear(leaves, subject.module)
+        subject.missing["own_loss"] = f"the backward pass of the model's own loss raised {sentence(error)}"
+        return None
     gradient = graph.total(leaves, subject._table)
     graph.clear(leaves, subject.module)
     return float(loss.detach()), gradient
@@ -79,11 +81,8 @@ def loss_value(subject: TorchSubject, ids: Array, targets: Array) -> float:
     """The model's own loss alone."""
     keyword = target_keyword(subject.module)
     assert keyword is not None
-    torch.manual_seed(subject.seed)
-    tensor = torch.tensor(ids, dtype=torch.long, device=subject._place)
-    wanted = torch.tensor(targets, dtype=torch.long, device=subject._place)
-    subject.forward_passes += 1
-    loss = find_loss(subject._caller(subject.module, tensor, **{keyword: wanted}))
+    subject._set(False)
+    loss = find_loss(subject._answer(subject._ids(ids), **{keyword: subject._ids(targets)}))
     return float("nan") if loss is None else float(loss.detach())
 
 
@@ -146,8 +145,9 @@ def control(subject: TorchSubject, probe: Probe, cotangent: Array) -> tuple[floa
         return None
     subject.backward_passes += 1
     try:
-        grads = torch.autograd.grad(logits, body, R, allow_unused=True)
-    except RuntimeError:
+        with foreign():
+            grads = torch.autograd.grad(logits, body, R, allow_unused=True)
+    except Exception:
         return None
     pairs = [(leaf, grad.detach()) for leaf, grad in zip(body, grads, strict=True) if grad is not None]
     norm = sum(float(grad.double().square().sum()) for _, grad in pairs) ** 0.5
@@ -155,14 +155,10 @@ def control(subject: TorchSubject, probe: Probe, cotangent: Array) -> tuple[floa
     step = 1e-3 * size / (norm or 1.0)
     values = []
     kept = [leaf.detach().clone() for leaf, _ in pairs]
-    try:
+    with subject.undone(lambda: [leaf.copy_(old) for (leaf, _), old in zip(pairs, kept, strict=True)]):
         for sign in (1, -1):
             with torch.no_grad():
                 for (leaf, grad), old in zip(pairs, kept, strict=True):
                     leaf.copy_(old + sign * step * grad)
             values.append(float((cotangent * np.nan_to_num(subject.logits(probe.ids, probe.train))).sum()))
-    finally:
-        with torch.no_grad():
-            for (leaf, _), old in zip(pairs, kept, strict=True):
-                leaf.copy_(old)
     return norm**2, (values[0] - values[1]) / (2 * step) if norm else 0.0

@@ -98,8 +98,3 @@ def positions(logits: Tensor, batch: int, length: int) -> Tensor:
             f"{str(logits.dtype).removeprefix('torch.')}, not logits of shape ({batch}, {length}, V)"
         )
     return logits.reshape(-1, shape[-1])
-
-
-def line(error: BaseException) -> str:
-    """An exception in one line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

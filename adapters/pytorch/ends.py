@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiecheck.conformance.errors import NotJudged, TieLost
+from tiecheck.conformance.errors import NotJudged, TieLost, sentence
 from tiecheck.conformance.evidence import Array
-from tiecheck.conformance.premise import SHAPES, sentence
+from tiecheck.conformance.foreign import foreign
+from tiecheck.conformance.premise import SHAPES
 from torch import Tensor, nn
 
 from .calls import call, find_logits, positions
@@ -320,7 +321,8 @@ def _logits(inner: nn.Module, ids: Tensor, caller: Caller) -> Tensor:
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
-    return find_logits(caller(inner, ids))
+    with foreign():
+        return find_logits(caller(inner, ids))
 
 
 def _end(seen: Seen, held: Held, reads: Sequence[Lookup | Product], array: Tensor, trace: Trace, sharded: bool) -> End:

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from tiecheck.conformance.evidence import Array
+from tiecheck.conformance.foreign import foreign
 from torch import Tensor, nn
 
+from .restore import registered
 from .seen import to_numpy
 from .trace import key_of
 
@@ -67,19 +69,20 @@ def backward(
         return
     before = [None if leaf.grad is None else leaf.grad.clone() for leaf in leaves]
     reached = {id(leaf) for leaf in walk(result).leaves}
-    try:
-        if any(id(leaf) not in reached for leaf in leaves):
-            raise RuntimeError("a leaf outside the graph")
-        result.backward(cotangent, inputs=leaves, retain_graph=True)  # type: ignore[no-untyped-call]
-    except RuntimeError:
-        for leaf, grad in zip(leaves, before, strict=True):
-            leaf.grad = grad
-        result.backward(cotangent)  # type: ignore[no-untyped-call]
+    with foreign():  # hooks, and functions with a backward of their own
+        try:
+            if any(id(leaf) not in reached for leaf in leaves):
+                raise RuntimeError("a leaf outside the graph")
+            result.backward(cotangent, inputs=leaves, retain_graph=True)  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            for leaf, grad in zip(leaves, before, strict=True):
+                leaf.grad = grad
+            result.backward(cotangent)  # type: ignore[no-untyped-call]
 
 
 def clear(leaves: Sequence[Tensor], module: nn.Module) -> None:
     """Drop the gradients that a pass left."""
-    for leaf in [*leaves, *module.parameters()]:
+    for leaf in [*leaves, *registered(module)]:
         if leaf.grad is not None:
             leaf.grad = None
 
@@ -93,7 +96,9 @@ def total(leaves: Sequence[Tensor], view: Tensor) -> Array:
             continue
         mapped = _mapped(grad.to_dense() if grad.layout != torch.strided else grad, leaf, view)
         result = mapped if result is None else result + mapped
-    return to_numpy(result if result is not None else torch.zeros(1, 1, dtype=view.dtype).expand(view.shape))
+    return to_numpy(
+        result if result is not None else torch.zeros(1, 1, dtype=view.dtype, device="cpu").expand(view.shape)
+    )
 
 
 def _mapped(grad: Tensor, leaf: Tensor, view: Tensor) -> Tensor:
@@ -124,7 +129,7 @@ def routes(
     bases = [source._base if source._base is not None else source for _, source in (one, other)]
     if key_of(bases[0]) == key_of(bases[1]) or one[0].shape != other[0].shape:
         return []
-    drawn = torch.randn(one[0].shape, generator=torch.Generator().manual_seed(seed)).to(one[0])
+    drawn = torch.randn(one[0].shape, generator=torch.Generator("cpu").manual_seed(seed), device="cpu").to(one[0])
     arrived: list[list[Tensor]] = []
     for base, (array, _) in zip(bases, (one, other), strict=True):
         if not base.requires_grad:

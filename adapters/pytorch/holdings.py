@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tiecheck.conformance.errors import line, sentence
 from tiecheck.conformance.evidence import Holdings, Named, Probe
+from tiecheck.conformance.foreign import foreign
 from torch import Tensor, nn
 
 from . import graph
 from .calls import parameters_of
+from .restore import registered
 from .trace import key_of
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ def gather(subject: TorchSubject, probe: Probe, twin: int | None) -> Holdings:
         for name, t in [*named, *_outside(subject)]
         if t.layout == torch.strided and t.device.type != "meta"
     )
-    parameters = list({id(p): p for p in _all_parameters(module)}.values())
+    parameters = list({id(p): p for p in registered(module)}.values())
     own = _table_parameters(subject, parameters)
     lists = {"parameters()": _listing(module.parameters(), own, subject)}
     refused: dict[str, str] = {}
@@ -71,14 +74,6 @@ def _whose(tensor: Tensor) -> Tensor:
 def _outside(subject: TorchSubject) -> list[tuple[str, Tensor]]:
     known = {key_of(t) for _, t in subject._named}
     return [(subject._watched.names[k], t) for k, t in subject._watched.leaf.items() if k not in known]
-
-
-def _all_parameters(module: nn.Module) -> Iterable[nn.Parameter]:
-    """What torch registers, also where the module overrides ``parameters()``."""
-    for part in module.modules():
-        for parameter in part._parameters.values():
-            if parameter is not None:
-                yield parameter
 
 
 def _table_parameters(subject: TorchSubject, parameters: list[nn.Parameter]) -> list[Tensor]:
@@ -126,15 +121,16 @@ def _ask_optimizers(
             refused["configure_optimizers"] = f"it takes {name}, which is none of the usual arguments"
             return
     try:
-        made = factory(**arguments)
+        with foreign():
+            made = factory(**arguments)
     except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = line(error)
         if "more than one parameter group" in text or "duplicate" in text.lower() or "both decay" in text:
             lists["configure_optimizers()"] = tuple((subject._name_of(t), 2) for t in own)
         elif isinstance(error, KeyError) and error.args and error.args[0] in _second_names(subject, own):
             stumbles["configure_optimizers()"] = f"KeyError: {error.args[0]!r}"
         else:
-            refused["configure_optimizers"] = f"it raised {type(error).__name__}: {text[:160]}"
+            refused["configure_optimizers"] = f"it raised {sentence(error)}"
         return
     optimizers = [o for o in _flat(made) if hasattr(o, "param_groups")]
     if not optimizers:
@@ -170,9 +166,10 @@ def _own_counts(module: nn.Module, refused: dict[str, str]) -> dict[str, int]:
             refused[name] = "it takes arguments that are not known"
             continue
         try:
-            number = method()
+            with foreign():
+                number = method()
         except Exception as error:
-            refused[name] = f"it raised {type(error).__name__}"
+            refused[name] = f"it raised {sentence(error)}"
             continue
         if isinstance(number, int) and not isinstance(number, bool):
             counts[name] = number

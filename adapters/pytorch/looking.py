@@ -194,14 +194,13 @@ def _moved(subject: TorchSubject, matrix: Tensor, row: int, probe: Probe, before
     with torch.no_grad():
         old = matrix[row].clone()
         spread = float(matrix.float().std()) or 1.0
-        generator = torch.Generator().manual_seed(subject.seed + 2)
-        matrix[row] = (torch.randn(old.shape, generator=generator) * spread).to(matrix)
-        try:
-            after = subject.logits(probe.ids, probe.train)
-        except (IndexError, RuntimeError):
-            return 0.0
-        finally:
-            matrix[row] = old
+        generator = torch.Generator("cpu").manual_seed(subject.seed + 2)
+        with subject.undone(lambda: matrix.__setitem__(row, old)):
+            matrix[row] = (torch.randn(old.shape, generator=generator, device="cpu") * spread).to(matrix)
+            try:
+                after = subject.logits(probe.ids, probe.train)
+            except (IndexError, RuntimeError):
+                return 0.0
     return float((np.abs(after - before) > 1e-6 * np.abs(before).max()).any(0).sum())
 
 
@@ -220,4 +219,4 @@ def _rows_within(array: Tensor, rows: Array, table: Tensor) -> Array:
 
 
 def _pretend(matrix: Tensor, trace: Trace) -> Lookup:
-    return Lookup(matrix, matrix, torch.zeros(0, dtype=torch.long), trace, True, "", False, True)
+    return Lookup(matrix, matrix, torch.zeros(0, dtype=torch.long, device="cpu"), trace, True, "", False, True)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from tiecheck.conformance.errors import line
+from tiecheck.conformance.foreign import foreign
 from tiecheck.conformance.operations import Broken, Operation
 from torch import nn
 
@@ -71,10 +73,10 @@ def _load_into(module: nn.Module, state: Any) -> None:
 
 def _reads(read: Callable[[], Any], problem: str) -> Any:
     try:
-        return read()
+        with foreign():
+            return read()
     except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise Broken(f"{problem}: {text[:200]}") from error
+        raise Broken(f"{problem}: {line(error)}") from error
 
 
 def _in_place(change: Change) -> Callable[[TorchSubject, Fresh], TorchSubject]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tiecheck.conformance.errors import NotJudged
 from torch import Tensor, nn
 
 # Tensors up to this size, and models up to eight times it, are copied at once; larger ones just before a write.
@@ -133,9 +134,15 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every name of every tensor that the module holds: parameters, buffers, plain attributes; aliases included."""
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
+    """Every name of every tensor that the module holds: parameters, buffers, plain attributes; aliases included.
+
+    Raises NotJudged where the module's own lists hold something else.
+    """
+    for kind in ("named_parameters", "named_buffers"):
+        for named in getattr(module, kind)(remove_duplicate=False):
+            if not (isinstance(named, tuple) and len(named) == 2 and isinstance(named[1], Tensor)):
+                raise NotJudged(f"the model's own {kind}() does not list pairs of a name and a tensor")
+            yield str(named[0]), named[1]
     for prefix, part in module.named_modules(remove_duplicate=False):
         for name, value in part.__dict__.items():
             items = [(name, value)] if isinstance(value, Tensor) else []
@@ -145,3 +152,11 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 items = [(f"{name}[{k!r}]", v) for k, v in value.items() if isinstance(v, Tensor)]
             for label, tensor in items:
                 yield f"{prefix}.{label}" if prefix else label, tensor
+
+
+def registered(module: nn.Module) -> Iterator[nn.Parameter]:
+    """What torch registers, also where the module overrides ``parameters()``."""
+    for part in module.modules():
+        for parameter in part._parameters.values():
+            if parameter is not None:
+                yield parameter

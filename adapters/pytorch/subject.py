@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from tiecheck.conformance.declaration import Declaration
-from tiecheck.conformance.errors import NoBackward, NotJudged
+from tiecheck.conformance.errors import NoBackward, NotJudged, line
 from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Step, Trajectory
+from tiecheck.conformance.foreign import foreign
 from tiecheck.conformance.operations import Operation
 from tiecheck.reference import GPTConfig
 from torch import Tensor, nn
 
 from . import asides, graph, holdings, looking, training
-from .calls import call, find_logits, line, positions
+from .calls import call, find_logits, positions
 from .restore import Snapshot, Surroundings, named_tensors
 from .seen import Reader, dtype_name, find_head, group_lookups, to_numpy
 from .trace import Inject, Watch, eager, key_of, overlap
@@ -123,7 +124,7 @@ class TorchSubject:
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in self.module.parameters()):
             state, modes = torch.get_rng_state(), [(m, m.training) for m in self.module.modules()]
             torch.manual_seed(self.seed)
-            with torch.no_grad():
+            with torch.no_grad(), foreign():
                 self._caller(self.module, torch.tensor([[1, 0], [0, 1]]))
             torch.set_rng_state(state)
             for module, training in modes:
@@ -149,8 +150,8 @@ class TorchSubject:
                 continue
             self._save(tensor)
             # By name, so that a copy of the model that holds more or fewer tensors is moved to the same place.
-            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + self.seed + 1)
-            noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            generator = torch.Generator("cpu").manual_seed(zlib.crc32(name.encode()) + self.seed + 1)
+            noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64, device="cpu")
             value = float(tensor.detach().reshape(-1)[0])
             new = value * (0.8 + 0.4 * noise) if value else 0.12 * noise - 0.06 + 0.02 * (noise - 0.5).sign()
             self._neutral.append((tensor, tensor.detach().clone()))
@@ -166,17 +167,32 @@ class TorchSubject:
 
     def _run(self, ids: Array, train: bool, reseed: bool = True) -> Tensor:
         """One forward with graph: logits as (N, C)."""
-        if any(m.training != train for m in self.module.modules()):
-            self.module.train(train)
+        self._set(train, reseed)
+        return positions(self._found(self._answer(self._ids(ids))), *ids.shape)
+
+    def _set(self, train: bool, reseed: bool = True) -> None:
+        """The mode and every generator, as each pass finds them."""
+        with foreign():
+            if any(m.training != train for m in self.module.modules()):
+                self.module.train(train)
         self._rewind(train)
         if reseed:
             torch.manual_seed(self.seed)
             np.random.seed(self.seed % 2**32)
             random.seed(self.seed)
-        tensor = torch.tensor(ids, dtype=torch.long, device=self._place)
+
+    def _ids(self, ids: Array) -> Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self._place)
+
+    def _answer(self, ids: Tensor, **more: Any) -> Any:
+        """What the module returns for ids."""
         self.forward_passes += 1
-        logits = find_logits(self._caller(self.module, tensor))
-        return positions(logits, *ids.shape)
+        with foreign():
+            return self._caller(self.module, ids, **more)
+
+    def _found(self, output: Any) -> Tensor:
+        with foreign():  # it may be an object of the model's own
+            return find_logits(output)
 
     def _rewind(self, train: bool) -> None:
         """Put the buffers back that a pass in train mode moves (power iterations, running means), so that passes agree.
@@ -212,17 +228,11 @@ class TorchSubject:
     # --- watching ------------------------------------------------------------------------------------------------
 
     def _watch(self, probe: Probe, inject: Inject | None = None) -> tuple[Watch, Tensor, Tensor]:
-        ids = torch.tensor(probe.ids, dtype=torch.long, device=self._place)
-        if any(m.training != probe.train for m in self.module.modules()):
-            self.module.train(probe.train)
-        self._rewind(probe.train)
-        torch.manual_seed(self.seed)
-        np.random.seed(self.seed % 2**32)
-        random.seed(self.seed)
+        ids = self._ids(probe.ids)
+        self._set(probe.train)
         watch = Watch(self.module, self._named, ids, self._save, inject)
-        self.forward_passes += 1
         with eager(), watch:
-            logits = find_logits(self._caller(self.module, ids))
+            logits = self._found(self._answer(ids))
         return watch, logits, positions(logits, *probe.ids.shape)
 
     def look(self, probe: Probe) -> Look | None:
@@ -267,16 +277,29 @@ class TorchSubject:
             target = owner.as_strided(view.shape, view.stride(), view.storage_offset())
             old = target[index].clone()
             target[index] = torch.tensor(np.asarray(values), device=view.device).to(view.dtype)
+        with self.undone(lambda: target.__setitem__(index, old)):
+            yield
+
+    @contextlib.contextmanager
+    def undone(self, put_back: Callable[[], object]) -> Iterator[None]:
+        """What was written is put back after the block, or when the subject is left before that; once, whoever does it."""
+
+        def undo_it() -> None:
+            with torch.no_grad():
+                put_back()
+
+        undo = contextlib.ExitStack()
+        undo.callback(undo_it)
+        self._stack.callback(undo.close)
         try:
             yield
         finally:
-            with torch.no_grad():
-                target[index] = old
+            undo.close()
 
     def quantized(self, values: Array) -> Array:
         """Values as the table's dtype holds them, in float64."""
         assert self._table is not None
-        return to_numpy(torch.tensor(np.asarray(values)).to(self._table.dtype)).astype(np.float64)
+        return to_numpy(torch.tensor(np.asarray(values), device="cpu").to(self._table.dtype)).astype(np.float64)
 
     # --- gradients -----------------------------------------------------------------------------------------------
 
@@ -404,7 +427,10 @@ class TorchSubject:
 
     def copied(self) -> TorchSubject:
         """The subject of a deepcopy of the module. Raises what copying raises."""
-        return self.again(copy.deepcopy(self.module))
+        made = self.again(copy.deepcopy(self.module))
+        if self.shares(made):
+            raise RuntimeError("its deepcopy shares memory with the model itself")
+        return made
 
     def assign(self, to: str, of: str) -> None:
         """Let the name ``to`` hold the very tensor that ``of`` holds. Raises what Python or torch raises."""
@@ -429,12 +455,8 @@ class TorchSubject:
         with torch.no_grad():
             for tensor, value in self._neutral:
                 tensor.copy_(value)
-        try:
+        with self.undone(lambda: [tensor.copy_(value) for tensor, value in kept]):
             return self.logits(ids)
-        finally:
-            with torch.no_grad():
-                for tensor, value in kept:
-                    tensor.copy_(value)
 
     def steps(self, probe: Probe, kind: str, count: int) -> Step:
         """Train the module, which must be the run's own, for ``count`` steps; see `training.steps`."""

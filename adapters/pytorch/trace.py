@@ -340,7 +340,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None
         key = (key_of(source), source.storage_offset(), dim, *source.shape, *source.stride())
         row = row % source.shape[dim]
-        number = torch.tensor([row])
+        number = torch.tensor([row], device="cpu")
         if key not in self._loops:
             array = source.detach() if dim == 0 else source.detach().T
             self._loops[key] = self._add_lookup(array, source, number, self.trace(source), True)

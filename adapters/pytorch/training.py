@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from tiecheck.conformance.errors import line
 from tiecheck.conformance.evidence import Array, Look, Probe, Step, Trajectory
+from tiecheck.conformance.foreign import foreign
 from tiecheck.conformance.tolerances import MOVE
 from tiecheck.reference import GPTConfig, descend, forward
 from torch import nn
 
 from . import graph
-from .calls import line
+from .restore import registered
 from .seen import dtype_name, to_numpy
 from .trace import key_of
 
@@ -50,8 +52,8 @@ def steps(subject: TorchSubject, probe: Probe, kind: str, count: int) -> Step:
         warnings.simplefilter("ignore")
         try:
             optimizer = _optimizer(kind, parameters)
-        except ValueError as error:
-            return Step(kind, refused=f"the optimizer refuses the model's parameters: {error}")
+        except (ValueError, TypeError) as error:
+            return Step(kind, refused=f"the optimizer refuses the model's parameters: {line(error)}")
         step = Step(kind, decay=DECAY, epsilon=EPSILON, dtype=dtype_name(table.dtype))
         for i in range(count):
             made = _one(subject, probe, optimizer, parameters, i)
@@ -67,7 +69,7 @@ def steps(subject: TorchSubject, probe: Probe, kind: str, count: int) -> Step:
 def _only_table(subject: TorchSubject) -> Iterator[list[nn.Parameter]]:
     """What the optimizer gets: ``parameters()``; of a large model the table's alone, so that no memory goes to the others."""
     parameters = list(subject.module.parameters())
-    if sum(p.numel() for p in parameters) <= 1 << 24 or subject._derived:
+    if sum(p.numel() for p in registered(subject.module)) <= 1 << 24 or subject._derived:
         yield parameters
         return
     own = {key_of(side) for side in (subject._table, subject._head) if side is not None}
@@ -105,8 +107,9 @@ def _one(
     subject.backward_passes += 1
     loss = nn.functional.cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, targets)
     try:
-        loss.backward()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
+        with foreign():
+            loss.backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
         return f"the model refuses a backward pass in train mode: {line(error)}"
     # As clipping measures it, so that only what is listed twice can tell the two norms apart.
     given = {id(p): p.grad for p in parameters if p.grad is not None}
