@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FLAG = False
 """Each is what it is: there is no tie flag to turn."""
 
+BROKEN = True
+"""A matrix of everything that can be judged here leaves them out: they are broken on purpose."""
+
 DEMOS: dict[str, str] = {
     "sound": "Sound",
     "two-matrices": "TwoMatrices",

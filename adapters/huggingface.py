@@ -61,6 +61,17 @@ FLAG = True
 """Whether the tie flag can be asked for."""
 
 
+SHOWN = ("gpt2", "llama", "gemma2", "qwen2", "mistral", "gpt_neox")
+"""What a matrix of all backends judges of them."""
+
+
+def every() -> tuple[str, ...]:
+    """Every causal language model of the installed transformers, by model type."""
+    from .huggingface_tiny import model_types
+
+    return model_types()
+
+
 def backend() -> Backend:
     """See `tiecheck.conformance.protocol.Adapter`."""
     asks = (

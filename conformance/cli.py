@@ -7,8 +7,6 @@ tiecheck itself, 130 interrupted.
 from __future__ import annotations
 
 import contextlib
-import math
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__
+from . import __version__, many
+from .cli_options import steering
 from .console import Progress, abandon_stdout, columns, leave, say, show, stdout_is_stderr, trace
 
 if TYPE_CHECKING:
@@ -68,74 +67,10 @@ def cli(context: click.Context) -> None:
         raise Refused("no command was given; `tiecheck --help` lists them")
 
 
-def _device(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", value, re.ASCII):
-        raise click.BadParameter(f"{value!r} is not cpu, cuda or cuda:N")
-    return value
-
-
-def _seconds(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 0 < value < math.inf:
-        raise click.BadParameter(f"{value!r} is not a number of seconds above zero")
-    return value
-
-
 @cli.command()
 @click.argument("target")
-@click.option("--declare", type=click.Choice(["tied", "untied", "both"]), help="What the model is meant to be.")
-@click.option(
-    "--assume",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Declare what the architecture adds on purpose, such as output_bias=true or 'input_scale=sqrt(D)'.",
-)
-@click.option("--device", metavar="cpu|cuda[:N]", callback=_device, help="Where the model runs.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float64", "float32", "bfloat16", "float16"]),
-    help="Cast the model first; without it, its own.",
-)
-@click.option(
-    "--profile",
-    type=click.Choice(["quick", "standard"]),
-    default="standard",
-    show_default=True,
-    help="quick: a handful of passes, nothing is rebuilt.",
-)
-@click.option("--strict", is_flag=True, help="A SHOULD that fails fails the run.")
-@click.option("--select", multiple=True, metavar="ID_OR_CHAPTER", help="Judge only this; repeatable.")
-@click.option("--deselect", multiple=True, metavar="ID_OR_CHAPTER", help="Judge all but this; repeatable.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N", help="Draw other inputs."
-)
-@click.option("--expected-failures", metavar="FILE", help="TOML that names what is known to fail, and why.")
-@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
-@click.option("--junit", "junit_file", metavar="FILE", help="Write the report as JUnit XML.")
-@click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
-@click.option("--markdown", "markdown_file", metavar="FILE", help="Write the report for a pull request's summary.")
-@click.option("--quiet", is_flag=True, help="Print the head line only.")
-@click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop asking after so long.")
-@click.option("--traceback", is_flag=True, help="Show the Python traceback of what went wrong.")
-def run(
-    target: str,
-    declare: str | None,
-    assume: tuple[str, ...],
-    device: str | None,
-    dtype: str | None,
-    profile: str,
-    strict: bool,
-    select: tuple[str, ...],
-    deselect: tuple[str, ...],
-    seed: int,
-    expected_failures: str | None,
-    json_file: str | None,
-    junit_file: str | None,
-    html_file: str | None,
-    markdown_file: str | None,
-    quiet: bool,
-    timeout: float | None,
-    traceback: bool,
-) -> int:
+@steering
+def run(target: str, quiet: bool, traceback: bool, **words: Any) -> int:
     """Judge TARGET against the specification.
 
     \b
@@ -148,36 +83,16 @@ def run(
       demo:NAME               a broken model of ours
       BACKEND:NAME            what `tiecheck list` shows
     """
-    from .declaration import parse_assumptions
     from .errors import NotJudged
 
     if not target.strip():
         raise Refused("the target is empty; `tiecheck run --help` says what a target is")
-    with _said(ValueError):
-        assumed = parse_assumptions(assume)
-    files = {"json": json_file, "junit": junit_file, "html": html_file, "markdown": markdown_file}
-    plan = _plan(files, target, expected_failures)
-    expected = _expectations(expected_failures)
-    _check_selection(select, deselect)
+    plan, options = understood(words, [target])
     try:
         with Progress(enabled=not quiet) as progress, stdout_is_stderr():
             from .run import run_target
 
-            judged = run_target(
-                target,
-                declare=declare,
-                assume=assumed,
-                device=device,
-                dtype=dtype,
-                profile=profile,
-                strict=strict,
-                select=select,
-                deselect=deselect,
-                seed=seed,
-                timeout=timeout,
-                expected_failures=expected,
-                progress=progress,
-            )
+            judged = run_target(target, **options, progress=progress)
     except NotJudged as error:
         trace(error, traceback)
         raise Refused(str(error) or "the target could not be judged") from error
@@ -187,14 +102,28 @@ def run(
     return _deliver(judged, plan, quiet)
 
 
-def _plan(files: dict[str, str | None], target: str, expected_failures: str | None) -> dict[str, Path]:
+def understood(words: dict[str, Any], targets: Sequence[str]) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Where the reports go, and the options of a run, from the words of the command line."""
+    from .declaration import parse_assumptions
+
+    options = dict(words)
+    with _said(ValueError):
+        options["assume"] = parse_assumptions(options["assume"])
+    files = {view: options.pop(f"{view}_file") for view in ("json", "junit", "html", "markdown")}
+    plan = _plan(files, targets, options["expected_failures"])
+    options["expected_failures"] = _expectations(options["expected_failures"])
+    _check_selection(options["select"], options["deselect"])
+    return plan, options
+
+
+def _plan(files: dict[str, str | None], targets: Sequence[str], expected_failures: str | None) -> dict[str, Path]:
     """Where the reports go; refused now where one could not be written later, or would overwrite what is read."""
     if not any(file is not None for file in files.values()):
         return {}
     from .outputs import planned
 
-    code = Path(target.rpartition(":")[0])
-    read = [code] if code.suffix == ".py" else []
+    code = [Path(target.rpartition(":")[0]) for target in targets]
+    read = [file for file in code if file.suffix == ".py"]
     read += [Path(expected_failures)] if expected_failures else []
     with _said(ValueError):
         return planned(files, read)
@@ -282,6 +211,10 @@ def _backends() -> list[Any]:
     return rows
 
 
+cli.add_command(many.matrix)
+cli.add_command(many.compare)
+
+
 @contextlib.contextmanager
 def _said(*kinds: type[Exception]) -> Iterator[None]:
     """Say such an exception as bad input."""
@@ -341,7 +274,7 @@ def entry() -> None:
 
 
 def _is_run(words: Sequence[str]) -> bool:
-    return "run" in words[:1]
+    return bool({"run", "matrix"} & set(words[:1]))
 
 
 def _defect(error: Exception, words: Sequence[str]) -> int:

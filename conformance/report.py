@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,6 +120,13 @@ class Report:
             return ""
         return EXPECTED if all(r.verdict == "xfail" for r in shown) else SHOULD
 
+    def plain(self) -> dict[str, Any]:
+        """Every field in plain values, for another process; `from_dict` reads it."""
+        values = dataclasses.asdict(self)
+        for result in values["results"]:
+            result["counterexample"] = _plain(result["counterexample"])
+        return values
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON of section 4: plain values, ``complete`` last."""
         return {
@@ -164,24 +172,43 @@ class Report:
 
 @dataclass(frozen=True)
 class Both:
-    """The two reports of ``declare="both"``: conforming where both conform."""
+    """Several reports: the two of ``declare="both"``, or a matrix. It conforms where all do.
+
+    ``unjudged`` are targets with the reason; ``floor`` is the exit status that they ask for where every report conforms.
+    """
 
     reports: tuple[Report, ...]
     unjudged: tuple[tuple[str, str], ...] = ()
+    floor: int = 0
 
     @property
     def conforms(self) -> bool:
-        """Whether every judged build conforms."""
+        """Whether every build that was judged conforms."""
         return all(report.conforms for report in self.reports)
 
     @property
     def exit_status(self) -> int:
         """The worst of the reports'."""
-        return max(report.exit_status for report in self.reports)
+        return max((report.exit_status for report in self.reports), default=0) or self.floor
 
     def to_dict(self) -> dict[str, Any]:
         """The matrix of section 4."""
         return matrix(self.reports, self.unjudged)
+
+
+def from_dict(values: Mapping[str, Any]) -> Report:
+    """The report of which ``values`` are all the fields. Raises TypeError or KeyError for anything else."""
+    return Report(
+        **{
+            **values,
+            "results": tuple(Result(**result) for result in values["results"]),
+            "diagnosis": tuple(
+                Diagnosis(**{**cause, "evidence": tuple(cause["evidence"])}) for cause in values["diagnosis"]
+            ),
+            "cost": Cost(**values["cost"]),
+            "notes": tuple(values["notes"]),
+        }
+    )
 
 
 def reports(judged: Report | Both) -> tuple[Report, ...]:

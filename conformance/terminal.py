@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .comparison import Change
 from .explain import CHAPTERS, DECLARED, clean, clean_lines, link, named
 from .glossary import legend, prose_legend, words
 from .protocol import Backend
@@ -37,6 +38,45 @@ def drawn(judged: Report | Both, *, width: int | None = None) -> str:
     for report in reports(judged):
         parts += [Text(), *_report(report)] if parts else _report(report)
     return _text([*parts, *_unjudged(judged)], width)
+
+
+def table(judged: Both, *, width: int | None = None, whole: bool = True) -> str:
+    """Many reports side by side, one line each; then how many conform. Without ``whole`` only what does not."""
+    rows = _grid(6)
+    rows.add_row(
+        *(Text(word, "bold") for word in ("verdict", "target", "declared", "applied", "passed", "first cause"))
+    )
+    for report in judged.reports:
+        if not whole and report.conforms:
+            continue
+        word = Text("conforms", "green") if report.conforms else Text("FAILS", "bold red")
+        counts = report.summary
+        told = [d for d in report.diagnosis if not report.excused(d)]
+        cause = f"{told[0].cause}: {named(told[0])}" if told and not report.conforms else ""
+        cause = cause or (f"{counts['xfail']} failed as expected" if counts["xfail"] else "")
+        applied = f"{len(report.results) - counts['skip']} of {len(report.results)}"
+        cells = (clean(report.target), report.declared, applied, str(counts["pass"]), clean(cause))
+        rows.add_row(word, *map(Text, cells))
+    good = sum(report.conforms for report in judged.reports)
+    tail = f", {len(judged.unjudged)} not judged" if judged.unjudged else ""
+    head = Text(f"{good} of {len(judged.reports)} conform{tail}", "bold")
+    parts: list[RenderableType] = [rows, Text()] if rows.row_count > 1 else []
+    return _text([*parts, *_unjudged(judged), head], width)
+
+
+def changes(found: Sequence[Change], *, width: int | None = None) -> str:
+    """What changed between two reports, what got worse first."""
+    if not found:
+        return _text([Text("nothing changed", "bold green")], width)
+    rows = _grid(5)
+    styles = {"worse": "bold red", "better": "green", "other": "dim"}
+    for change in found:
+        what = f"{change.target} ({change.declared})" + (f"  {change.id}" if change.id else "")
+        step = f"{change.before} -> {change.after}"
+        rows.add_row(Text(change.kind, styles[change.kind]), Text(clean(what)), Text(step), Text(clean(change.message)))
+    counts = {kind: sum(change.kind == kind for change in found) for kind in styles}
+    head = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return _text([Text(head, "bold"), Text(), rows], width)
 
 
 def explained(report: Report, result: Result, item: Requirement, *, replay: str = "") -> str:
