@@ -287,9 +287,19 @@ CLOSE = 0.2
 NEARLY_ALL = 0.98
 # A factor within this range is a scale; beyond it the direction is another one, too.
 PLAUSIBLE_FACTORS = (0.2, 5.0)
+
+# --- sizes of what is done to a model ------------------------------------------------------------------------------
+
 # How far one step of a short training moves the table, as a part of its size: enough for every dtype to see, too little to
 # change the model.
 MOVE = 0.02
+# AdamW's epsilon, and what clipping adds to the norm that it divides by, as torch has them.
+EPSILON = 1e-8
+CLIP_EPSILON = 1e-6
+# One difference along the network's own parameters, as a part of their spread.
+CONTROL_STEP = 1e-2
+# What is zero at initialization is moved off it by up to so much, and at least by a third of it.
+OFF_ZERO = 0.06
 
 
 def proportional(one: Array, other: Array, dtype: str, axis: int | None = None) -> Array | None:

@@ -22,9 +22,9 @@ from .evidence import Array, Gradient, Holdings, Named, Probe, Region, Sides, St
 from .leaves import End, Leaves, Way, find, flat, is_float
 from .operations import Operation
 from .protocol import Built
-from .tolerances import MOVE
+from .tolerances import CLIP_EPSILON, CONTROL_STEP, EPSILON, MOVE, OFF_ZERO
 
-DECAY, EPSILON = 0.1, 1e-8
+DECAY = 0.1
 OPTIONAL = {
     "gradient": ("gradient", "control"),
     "stepper": ("steps",),
@@ -127,7 +127,7 @@ class Translated:
                 continue
             rng = np.random.default_rng([zlib.crc32(name.encode()), self.seed])
             noise, value = rng.random(leaf.shape), float(leaf.flat[0])
-            new = value * (0.8 + 0.4 * noise) if value else 0.12 * noise - 0.06 + 0.02 * np.sign(noise - 0.5)
+            new = value * (0.8 + 0.4 * noise) if value else OFF_ZERO * (2 * noise - 1 + np.sign(noise - 0.5) / 3)
             self._neutral[name] = np.array(leaf)
             self.leaves.write(name, new.astype(leaf.dtype))
 
@@ -290,7 +290,7 @@ class Translated:
         for name, old in olds.items():
             rng = np.random.default_rng([zlib.crc32(name.encode()), probe.seed])
             spread = float(np.std(old.astype(np.float64))) or 1.0
-            steps[name] = 1e-2 * spread * rng.standard_normal(old.shape)
+            steps[name] = CONTROL_STEP * spread * rng.standard_normal(old.shape)
             claimed += float((np.asarray(shares[name], dtype=np.float64) * steps[name]).sum())
         try:
             for sign in (1, -1):
@@ -335,7 +335,7 @@ class Translated:
                 return (
                     dataclasses.replace(step, refused="the first loss gives the table no gradient") if i == 0 else step
                 )
-            clipped = 1 / (2 * (1 + 1e-6))
+            clipped = norm / 2 / (norm + CLIP_EPSILON)
             if apply is None:
                 size = float(np.linalg.norm(self.table().astype(np.float64)))
                 rate = MOVE * size / (norm / 2) if kind == "sgd" else MOVE * size / self.table().size ** 0.5

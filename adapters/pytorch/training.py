@@ -13,7 +13,7 @@ import torch
 from tiecheck.conformance.errors import line
 from tiecheck.conformance.evidence import Array, Look, Probe, Step, Trajectory
 from tiecheck.conformance.foreign import foreign
-from tiecheck.conformance.tolerances import MOVE
+from tiecheck.conformance.tolerances import CLIP_EPSILON, EPSILON, MOVE
 from tiecheck.reference import GPTConfig, descend, forward
 from torch import nn
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .subject import TorchSubject
 
 DECAY = 0.1
-EPSILON = 1e-8
-CLIP_EPSILON = 1e-6  # what clip_grad_norm_ adds to the norm that it divides by
 AGREES = 1e-9  # of float64 logits: two programs of one network
 Weights = dict[str, np.ndarray]
 ROWS = 256
