@@ -88,6 +88,7 @@ def faults(kind: Kind, answer: dict[str, Any]) -> list[str]:
         out.append(f"the report steers the terminal: {answer['out']!r}")
     if any(".tiecheck-" in name for name in answer["new"]):
         out.append(f"a temporary file is left: {answer['new']}")
+    out += answer["views"]
     if answer["changed"]:
         out.append(f"changed: {answer['changed']}")
     if answer["seconds"] > kind.seconds:
