@@ -12,6 +12,11 @@ import atexit, builtins, contextlib, gc, io, logging, os, random, signal, subpro
 import numpy as np
 import torch
 from torch import nn
+
+FORKS = []
+def fork():  # a few: in what recurses, each child would have as many again
+    FORKS.append(1)
+    return os.fork() if len(FORKS) < 4 else 1
 """
 
 # What a target may do and still be judged, as lines of Python.
@@ -53,9 +58,9 @@ ODDITIES = {
     "stays at the exit": "atexit.register(lambda: None)",
     "starts a thread": "threading.Thread(target=time.sleep, args=(0.05,), daemon=True).start()",
     "starts a thread that stays": "threading.Thread(target=time.sleep, args=(1,)).start()",
-    "forks a child that ends": "os.fork() or os._exit(7)",
-    "forks a child that goes on": "os.fork()",
-    "forks a child that raises": "if os.fork() == 0: raise SystemExit(5)",
+    "forks a child that ends": "fork() or os._exit(7)",
+    "forks a child that goes on": "fork()",
+    "forks a child that raises": "if fork() == 0: raise SystemExit(5)",
     "starts a process": "subprocess.run(['echo', 'child'], check=False)",
     "sets hooks of the interpreter": "sys.excepthook = sys.displayhook = sys.unraisablehook = lambda *a: None",
     "sets a profile": "sys.setprofile(lambda *a: None)",
