@@ -125,6 +125,8 @@ def merged(base: Declaration, changes: Mapping[str, Any]) -> Declaration:
     """``base`` with some fields replaced; ValueError names an unknown field and the one that was probably meant."""
     known = [field.name for field in dataclasses.fields(Declaration)]
     for key in changes:
+        if not isinstance(key, str):
+            raise ValueError(f"what is declared has a name, not {key!r}")
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; the fields are {', '.join(known)}"

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -14,6 +15,8 @@ from .errors import Raised, sentence
 
 WORKER = "tiecheck"
 _PATIENCE = 1.0
+# How Python finds a module: what a target takes away, the rest of the run would miss.
+_WAYS = ("path", "meta_path", "path_hooks")
 _stopping: set[int] = set()
 _pressed = threading.Event()
 _listening = threading.Event()
@@ -25,12 +28,13 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def foreign() -> Iterator[None]:
-    """What a target raises inside is an `Exception` outside; a process that it forked ends here.
+    """What a target raises inside is an `Exception` outside; a process that it forked ends here; what we import by is there.
 
     Raises:
         Raised: for SystemExit, a KeyboardInterrupt of the target's own, and every other exception that is none.
     """
     process = os.getpid()
+    ways = {name: list(getattr(sys, name)) for name in _WAYS}
     try:
         yield
     except (Exception, Stopped):
@@ -42,6 +46,12 @@ def foreign() -> Iterator[None]:
     finally:
         if os.getpid() != process:
             os._exit(0)
+        for name, known in ways.items():
+            now = getattr(sys, name, None)
+            if not isinstance(now, list):
+                setattr(sys, name, known)
+            elif now != known:
+                now += [way for way in known if way not in now]
         if threading.get_ident() in _stopping:
             raise Stopped
 

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,7 +152,10 @@ def resolve(text: str) -> Target:
     head, colon, tail = text.rpartition(":")
     if colon and head.endswith(".py"):
         path = Path(head)
-        return Target(text, None, _from_file(path, tail), flag=False, folder=str(path.absolute().parent))
+        folder = (
+            _here() if not path.is_absolute() else ""
+        )  # before the file runs: it may leave, and take the folder away
+        return Target(text, None, _from_file(path, tail), flag=False, folder=os.path.join(folder, path.parent))
     if text.endswith(".py"):
         raise NotJudged(f"{text!r} names a file but no factory in it; write {text}:FACTORY")
     head, colon, tail = text.partition(":")
@@ -199,13 +203,13 @@ def _from_file(path: Path, name: str) -> Any:
 
 
 def _label(path: Path) -> str:
-    """The name under which a file is imported: its own, where that is nobody else's."""
+    """The name under which a file is imported: its own, where that is nobody else's and pickle can write it."""
     stem = path.stem
-    taken = stem in sys.modules
-    if not taken and stem.isidentifier():
+    free = stem.isidentifier() and stem not in sys.modules
+    if free:
         with contextlib.suppress(ImportError, ValueError):
-            taken = importlib.util.find_spec(stem) is not None
-    return f"_tiecheck_target_{stem}" if taken else stem
+            free = importlib.util.find_spec(stem) is None
+    return stem if free else "_tiecheck_target_" + re.sub(r"\W", "_", stem)
 
 
 @contextlib.contextmanager

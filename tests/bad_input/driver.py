@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,13 +33,17 @@ def answers(kinds: Sequence[Kind], folder: Path) -> list[dict[str, Any]]:
         why = ""
         # To files: what a case forks would keep a pipe open.
         with open(place / "answers", "wb") as told, open(place / "errors", "wb") as errors:
+            run = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=told, stderr=errors, env=environment, start_new_session=True
+            )
             try:
-                status = subprocess.run(
-                    command, stdin=subprocess.DEVNULL, stdout=told, stderr=errors, timeout=limit, env=environment
-                ).returncode
-                why = f"the process ended with status {status}"
+                why = f"the process ended with status {run.wait(limit)}"
             except subprocess.TimeoutExpired:
                 why = f"the process hangs ({limit:.0f} s)"
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(run.pid, signal.SIGKILL)  # with what it forked
+                run.wait()
         lines = [json.loads(line) for line in (place / "answers").read_text().splitlines()]
         assert lines, (why, (place / "errors").read_text(errors="replace")[-3000:])
         found = [line for line in lines if "number" in line]
@@ -88,6 +94,7 @@ def faults(kind: Kind, answer: dict[str, Any]) -> list[str]:
         out.append(f"the report steers the terminal: {answer['out']!r}")
     if any(".tiecheck-" in name for name in answer["new"]):
         out.append(f"a temporary file is left: {answer['new']}")
+    out += answer["views"]
     if answer["changed"]:
         out.append(f"changed: {answer['changed']}")
     if answer["seconds"] > kind.seconds:

@@ -12,15 +12,18 @@ import gc
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
+import unicodedata
 import warnings
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 
 def state() -> dict[str, Any]:
@@ -133,12 +136,28 @@ def one(cli: Any, case: dict[str, Any], folder: Path) -> dict[str, Any]:
         "changed": [name for name in before if before[name] != after[name] and not same_streams(name, before, after)],
         "seconds": round(seconds, 2),
         "problem": problem,
+        "views": [fault for name in left if name.startswith("r.") and (fault := unreadable(folder / name))],
     }
     for name, content in case["files"].items():
         if content is not None and (folder / name).read_bytes() != base64.b64decode(content):
             answer["changed"].append(f"the file {name}")
     shutil.rmtree(folder, ignore_errors=True)
     return answer
+
+
+def unreadable(file: Path) -> str:
+    """What is wrong with a report: its form, or that something in it would steer whoever looks at it."""
+    text = file.read_text("utf-8")
+    if file.suffix == ".json":
+        return "" if json.loads(text)["complete"] else "not complete"
+    if file.suffix == ".xml":
+        ElementTree.fromstring(text)
+    if file.suffix == ".html" and re.search("<script|<b>x|onerror", text):
+        return "HTML of the target's"
+    steering = sorted(
+        {hex(ord(c)) for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"0xa"}
+    )
+    return f"{file.name} holds {steering}" if steering else ""
 
 
 def same_streams(name: str, before: dict[str, Any], after: dict[str, Any]) -> bool:

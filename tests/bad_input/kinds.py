@@ -310,6 +310,99 @@ METHODS = [
     ),
 ]
 
+# What breaks only when the model is trained, copied, stored or asked about itself: judged all the same, 0 or 1, or 2 where
+# nothing is left to judge.
+ASKED = {
+    "deepcopy": "def __deepcopy__(self, memo): {}",
+    "pickle": "def __reduce_ex__(self, protocol): {}",
+    "state_dict": "def state_dict(self, *a, **k): {}",
+    "load_state_dict": "def load_state_dict(self, *a, **k): {}",
+    "zero_grad": "def zero_grad(self, *a, **k): {}",
+    "requires_grad_": "def requires_grad_(self, *a, **k): {}",
+    "_apply": "def _apply(self, *a, **k): {}",
+    "to": "def to(self, *a, **k): {}",
+    "double": "def double(self): {}",
+    "configure_optimizers": "def configure_optimizers(self): {}",
+    "num_parameters": "def num_parameters(self): {}",
+    "get_num_params": "def get_num_params(self): {}",
+    "get_submodule": "def get_submodule(self, name): {}",
+    "the loss": "def forward(self, ids, labels=None):\n    if labels is not None: {}\n    return super().forward(ids)",
+    "train mode": "def forward(self, ids):\n    if self.training: {}\n    return super().forward(ids)",
+    "the forward with graph": "def forward(self, ids):\n    if torch.is_grad_enabled(): {}\n    return super().forward(ids)",
+    "the forward without graph": "def forward(self, ids):\n    if not torch.is_grad_enabled(): {}\n    return super().forward(ids)",
+    "backward": (
+        "def forward(self, ids):\n    x = super().forward(ids)\n    def f(g): {}\n"
+        "    x.requires_grad and x.register_hook(f)\n    return x"
+    ),
+    "a hook on the table": (
+        "def __init__(self):\n    super().__init__()\n    def f(g): {}\n    self.emb.weight.register_hook(f)"
+    ),
+    "the fiftieth call": (
+        "def forward(self, ids):\n    n = self.__dict__['n'] = self.__dict__.get('n', 0) + 1\n    if n > 50: {}\n"
+        "    return super().forward(ids)"
+    ),
+    "the second build": "built = []\ndef __init__(self):\n    super().__init__()\n    self.built.append(1)\n    if len(self.built) > 1: {}",
+    "the fifth build": "built = []\ndef __init__(self):\n    super().__init__()\n    self.built.append(1)\n    if len(self.built) > 4: {}",
+    "its end": "def __del__(self): {}",
+    "its comparison": "def __eq__(self, other): {}\n__hash__ = nn.Module.__hash__",
+    "its truth": "def __bool__(self): {}",
+    "its length": "def __len__(self): {}",
+    "its representation": "def __repr__(self): {}\n__str__ = __repr__",
+    "setting an attribute": (
+        "def __setattr__(self, name, value):\n    if name in ('training', 'forward'): {}\n    super().__setattr__(name, value)"
+    ),
+}
+
+
+def asked() -> list[Kind]:
+    """Each of them raising, ending the process, interrupting, giving junk, and for some of them never returning."""
+    ends = {
+        "raises": "raise ValueError('a\\nb')",
+        "exits": EXITS,
+        "interrupts": "raise KeyboardInterrupt",
+        "gives junk": "return 3",
+    }
+    out = []
+    for place, body in ASKED.items():
+        for end, code in ends.items():
+            out.append(
+                method(
+                    f"{place} {end}",
+                    body.format(code),
+                    "--profile",
+                    "standard",
+                    statuses=(0, 1, 2),
+                    noisy=place == "its end",
+                )
+            )
+    for place in (
+        "deepcopy",
+        "load_state_dict",
+        "configure_optimizers",
+        "train mode",
+        "backward",
+        "double",
+        "pickle",
+        "the fiftieth call",
+    ):
+        body = ASKED[place].format("\n    while True: pass" if place[0] != "t" else "\n        while True: pass")
+        if place == "backward":
+            body = ASKED[place].format("\n        while True: pass")
+        out.append(
+            method(
+                f"{place} never returns",
+                body,
+                "--profile",
+                "standard",
+                "--timeout",
+                "2.5",
+                statuses=(0, 1, 2),
+                seconds=6,
+            )
+        )
+    return out
+
+
 TOML = '[[expected]]\nid = "storage.one-memory"\nreason = "known"\n'
 
 
@@ -494,7 +587,7 @@ def kinds() -> list[Kind]:
     out += [coded("an async factory", "async def make(): return Model()")]
     out += [coded("a factory that yields", "def make(): yield Model()")]
     out += [forward(f"forward returns {name}", text, noisy=name in WARNS) for name, text in LOGITS.items()]
-    out += [*METHODS, *EXPECTATIONS, *OPTIONS]
+    out += [*METHODS, *asked(), *EXPECTATIONS, *OPTIONS]
     out += [Kind(f"the target {text[:60]!r}", ("run", text, "--json", "r.json"), BESIDE) for text in TARGETS]
     out += [coded(f"{name} hangs", code, "make", "--timeout", "1.5") for name, code in HANGS.items()]
     return out
