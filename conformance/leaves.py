@@ -89,7 +89,7 @@ class Answer:
 
 
 def find(
-    model: Leaves, tokens: tuple[int, int], shape: tuple[int, int], constant: bool
+    model: Leaves, call: Callable[[Array], Array], tokens: tuple[int, int], shape: tuple[int, int], constant: bool
 ) -> tuple[End | None, End | None]:
     """The leaves that the lookup and the projection read, found by writing one row of every leaf that could be a table.
 
@@ -97,13 +97,14 @@ def find(
     that token; a row of the projection's moves that column in both.
 
     Args:
+        call: ids (B, T) to logits (N, C); calls that are counted.
         tokens: two ids, in 0..V-1.
         shape: (B, T) that the model takes.
         constant: log-probabilities: a column moves all others by one number a position.
     """
     own = tokens[0]
     calls = [alone(shape, token) for token in tokens]
-    before = [flat(model.logits(ids)) for ids in calls]
+    before = [call(ids) for ids in calls]
     columns = before[0].shape[1]
     rest = np.arange(columns) != own
     found: list[Answer] = []
@@ -114,7 +115,7 @@ def find(
         row[own] = _drawn(row, own)
         model.write(end.name, new)
         try:
-            after = [flat(model.logits(ids)) for ids in calls]
+            after = [call(ids) for ids in calls]
         finally:
             model.write(end.name, old)
         gaps = [_moved(a - b, rest, constant) for a, b in zip(after, before, strict=True)]
@@ -146,7 +147,7 @@ def candidates(leaves: Mapping[str, Array], columns: int, largest: int) -> list[
 def _drawn(rows: Array, seed: int) -> Array:
     """A random row of the table's size; never along one direction, which a norm would hide."""
     spread = float(np.std(rows[: 1 << 10].astype(np.float64))) or 1.0
-    drawn = np.random.default_rng([seed, 67]).standard_normal(rows.shape[1]) * 3 * spread
+    drawn: Array = np.random.default_rng([seed, 67]).standard_normal(rows.shape[1:]) * 3 * spread
     return drawn.astype(rows.dtype)
 
 

@@ -138,7 +138,9 @@ def _key(words: Mapping[str, Any]) -> str:
 
 def _together(entries: Sequence[Entry], rows: Mapping[str, Row], finished: bool) -> Both:
     """One object for every view. A target that was named and cannot be judged counts, as it would alone."""
-    reports, unjudged, floor = [], [], 0
+    reports: list[Report] = []
+    unjudged: list[tuple[str, str]] = []
+    floor = 0
     for entry in entries:
         found, why = rows.get(entry.target, ((), "interrupted"))
         reports += found

@@ -175,7 +175,7 @@ class Translated:
             named = [self._named(word) for word in (self.declared.table, self.declared.head)]
             found: tuple[End | None, End | None] = (None, None)
             if named[0] is None or (named[1] is None and not self.declared.tied):
-                found = find(self._counted(), (1, 0), self._shape, self.declared.log_probabilities)
+                found = find(self.leaves, self.logits, (1, 0), self._shape, self.declared.log_probabilities)
             table, head = named[0] or found[0], named[1] or found[1]
             if table is None:
                 raise NotJudged(
@@ -192,10 +192,6 @@ class Translated:
             raise NotJudged(f"the model has no leaf {name!r} of two dimensions; it has {', '.join(leaves)}")
         rows, width = leaves[name].shape
         return End(name, turned=rows < width)
-
-    def _counted(self) -> Leaves:
-        """The leaves, with calls counted as the run's."""
-        return _Counted(self)
 
     def _end(self, side: str) -> End:
         table, head = self.ends
@@ -405,20 +401,3 @@ def _performed(way: Way) -> Callable[[Any, Callable[[], Any]], Any]:
         return out
 
     return perform
-
-
-class _Counted:
-    """Leaves whose calls are counted as a subject's."""
-
-    def __init__(self, subject: Translated) -> None:
-        self.subject = subject
-
-    def logits(self, ids: Array) -> Array:
-        self.subject.forward_passes += 1
-        return self.subject.leaves.logits(ids)
-
-    def leaves(self) -> Mapping[str, Array]:
-        return self.subject.leaves.leaves()
-
-    def write(self, name: str, values: Array) -> None:
-        self.subject.leaves.write(name, values)
