@@ -80,6 +80,7 @@ def _library() -> Any:
         call=call,
         join=lambda model, tree: eqx.combine(tree, eqx.filter(model, eqx.is_inexact_array, inverse=True)),
         package="equinox",
+        idiom="eqx.nn.Shared((embedding, head), lambda pair: pair[1].weight, lambda pair: pair[0].weight)",
         ways=(
             Way(
                 "save",

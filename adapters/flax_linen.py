@@ -76,6 +76,7 @@ def _library() -> Any:
         call=lambda tree, arrays, module, ids: module.apply({**arrays, "params": tree}, ids),
         join=lambda model, tree: (model[0], {**model[1], "params": tree}),
         package="flax",
+        idiom="logits = embed.attend(h)",
         ways=(Way("save", "serialization.from_bytes(fresh, serialization.to_bytes(variables))", stored, fresh=True),),
     )
 

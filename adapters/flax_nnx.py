@@ -97,6 +97,7 @@ def _library() -> Any:
         call=call,
         join=join,
         package="flax",
+        idiom="logits = self.embed.attend(h)",
         trained=lambda model: nnx.to_pure_dict(nnx.state(model, nnx.Param)),
         ways=(
             Way("load", "nnx.update(fresh, nnx.state(model))", loaded, fresh=True),

@@ -30,12 +30,14 @@ class Library:
         trained: names of the leaves that users of the library give to an optimizer; None for all.
         ways: what users of the library do to a model, beside what every tree allows.
         package: whose version the report gives.
+        idiom: how the library ties.
     """
 
     split: Callable[[Any], tuple[Any, Any, Any]]
     call: Callable[[Any, Any, Any, Any], Any]
     join: Callable[[Any, Any], Any]
     package: str
+    idiom: str
     trained: Callable[[Any], Any] | None = None
     ways: tuple[Way, ...] = ()
 
@@ -45,6 +47,7 @@ class Pytree:
 
     def __init__(self, library: Library, model: Any) -> None:
         self.library, self.model = library, model
+        self.idiom = library.idiom
         self.packages = ("jax", library.package, "optax")
         self.tree, self.arrays, self.static = library.split(model)
         self.device = "cpu" if jax.default_backend() == "cpu" else "cuda"

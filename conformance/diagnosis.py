@@ -241,13 +241,18 @@ def _is_path(name: str) -> bool:
 
 
 def diagnose(
-    findings: Mapping[str, Finding], levels: Mapping[str, str], mend: Mend | None = None, mended: bool | None = None
+    findings: Mapping[str, Finding],
+    levels: Mapping[str, str],
+    mend: Mend | None = None,
+    mended: bool | None = None,
+    idiom: str = "",
 ) -> tuple[Diagnosis, ...]:
     """Causes of what failed: failed MUSTs before failed SHOULDs, and within them in the order of the table.
 
     Args:
         mend: the assignment that would tie the model, where there is one.
         mended: whether a second instance conformed after it; None where it was not tried.
+        idiom: how the subject's framework ties, where that is no assignment of torch's.
     """
     order = {cause: i for i, cause in enumerate(CAUSES)}
     groups: dict[str, list[str]] = {}
@@ -270,7 +275,7 @@ def diagnose(
             "",
         )
         place = f" At {where}." if where else ""
-        fix, tried = text.mend, None
+        fix, tried = text.mend.replace(_GENERIC, idiom or _GENERIC), None
         if mend is not None and cause in mend.causes:
             fix, tried = mend.put_into(text.mend), mended
         out.append(Diagnosis(cause, f"{text.expected} Seen: {seen}.{place}", fix, tuple(ids), tried, where))

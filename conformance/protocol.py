@@ -43,6 +43,7 @@ class Subject(Protocol):
     - ``operations() -> tuple[Operation, ...]``, ``copied()`` and ``again(model)``, the subjects of a deepcopy and of a model
       that was built afresh, which belong to the run: entering those puts nothing back
     - ``assign(to, of)``: let one name of the model hold the very tensor of another
+    - ``sides(probe) -> Sides``: which array each use reads, where no pass can be watched; ``idiom``: how its framework ties
     - ``shares(other)``: whether two subjects hold any memory together; ``size()``: scalars that a model holds
     """
 

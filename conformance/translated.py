@@ -87,6 +87,7 @@ class Translated:
         self.leaves = translate(model)
         self.notes: tuple[str, ...] = tuple(getattr(self.leaves, "notes", ()))
         self.packages: tuple[str, ...] = tuple(getattr(self.leaves, "packages", ()))
+        self.idiom = str(getattr(self.leaves, "idiom", ""))
         self.device = str(getattr(self.leaves, "device", "cpu"))
         self.forward_passes = self.backward_passes = 0
         self._twin, self._ours, self._moved_off = twin, ours, False

@@ -170,6 +170,7 @@ class Verdict:
             raise NotJudged("nothing that was selected applies to this model: nothing was judged")
         word: Literal["tied", "untied"] = "tied" if self.declared.tied else "untied"
         findings = {i: f for i, (f, _) in self.findings.items()}
+        idiom = str(getattr(self.subject, "idiom", ""))
         return Report(
             tiecheck=__version__,
             target=self.target.name,
@@ -179,7 +180,7 @@ class Verdict:
             profile=self.options.profile,
             seed=self.options.seed,
             results=results,
-            diagnosis=diagnose(findings, {r.id: r.level for r in results}, self.mend, self.mended),
+            diagnosis=diagnose(findings, {r.id: r.level for r in results}, self.mend, self.mended, idiom),
             cost=self._cost(),
             notes=tuple(dict.fromkeys(self.notes)),
             replay=_replay(self.target.name, self.options),

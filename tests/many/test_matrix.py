@@ -81,7 +81,7 @@ def test_nothing_judged_is_bad_input(target, capsys):
 def test_a_backend_stands_for_all_that_it_has():
     targets = [entry.target for entry in matrix.expanded(["reference", "demo"])]
     assert "reference:gpt" in targets and "demo:padding-row" in targets
-    assert len([e for e in matrix.expanded(["hf"])]) > 100
+    assert len(matrix.expanded(["hf"])) > 100
     every = [entry.target for entry in matrix.expanded([])]
     assert "hf:gpt2" in every and not any(word.startswith("demo:") for word in every)
     assert not any(entry.named for entry in matrix.expanded([]))
