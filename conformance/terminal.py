@@ -109,6 +109,8 @@ def specification(chosen: Sequence[Requirement] | None, *, width: int | None = N
         for item in group:
             table.add_row(Text(f"  {item.id}"), Text(item.level), Text(clean(item.statement)))
     parts: list[RenderableType] = [table]
+    if chosen is not None and {item.chapter for item in chosen} == {"storage"}:
+        parts += _families()
     if chosen is None:
         parts += [Text(), Text(f"`tiecheck spec ID` shows one in full; {SHOULD}", "dim")]
     return _text(parts, width)
@@ -159,6 +161,13 @@ def _full(item: Requirement) -> list[RenderableType]:
         Text(f"tiecheck run FILE.py:FACTORY --select {item.id}   (FACTORY in FILE.py builds your model)"),
     )
     return [*parts, Text(), table]
+
+
+def _families() -> list[RenderableType]:
+    """What one memory and one parameter are in each family of frameworks."""
+    from .chapters.storage import FAMILIES
+
+    return _section("in each family of frameworks", _meanings(FAMILIES))
 
 
 def _section(title: str, *parts: RenderableType) -> list[RenderableType]:

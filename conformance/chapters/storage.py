@@ -13,6 +13,17 @@ from ..requirement import Finding, failed, passed, requirement, skipped
 
 TYING = "Press and Wolf 2017, section 3 (one matrix U = V); Radford et al. 2018, section 3.1 (W_e twice)"
 
+FAMILIES = {
+    "modules that own tensors": "one region of memory is the same storage, offset, extent and dtype; a parameter is the object that "
+    "an optimizer is given",
+    "parameter trees": "one region of memory is one leaf of the tree, whatever arrays lie in two leaves; the optimizer's view is "
+    "the tree that it maps over",
+    "variables": "one region of memory is one variable, under however many attributes; the optimizer's view is the list of "
+    "trainable variables",
+    "files for inference": "one region of memory is one tensor of the file; no optimizer has a view of it",
+}
+"""What the chapter's words mean where a framework has no pointers to compare. Which leaf a use reads is found by writing."""
+
 
 @requirement(
     "storage.one-memory",
