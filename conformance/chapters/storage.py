@@ -51,7 +51,7 @@ def one_memory(case: Case) -> Finding:
         if seen.sides is None or seen.sides.head is None:
             continue
         seen_any = True
-        finding = _tied(seen) if case.declared.tied else _untied(seen)
+        finding = _tied(case, seen) if case.declared.tied else _untied(seen)
         if finding is not None:
             return finding
     if not seen_any:
@@ -61,7 +61,7 @@ def one_memory(case: Case) -> Finding:
     return passed("both uses read the same array" if case.declared.tied else "the two uses read separate arrays")
 
 
-def _tied(seen: Pass) -> Finding | None:
+def _tied(case: Case, seen: Pass) -> Finding | None:
     assert seen.sides is not None and seen.sides.head is not None
     table, head = seen.sides.table, seen.sides.head
     a, b = table.region, head.region
@@ -74,7 +74,7 @@ def _tied(seen: Pass) -> Finding | None:
         return _one_storage(a, b, facts)
     if set(table.leaves) == set(head.leaves):
         return _derived(table, head, facts)
-    return _other_leaves(seen, table, head, facts)
+    return _other_leaves(case, seen, table, head, facts)
 
 
 def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> Finding:
@@ -147,7 +147,7 @@ def _derived(table: Use, head: Use, facts: dict[str, Any]) -> Finding | None:
     return failed("adapter-on-one-use", f"both uses are made from {names}, but not into the same array", **facts)
 
 
-def _other_leaves(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> Finding | None:
+def _other_leaves(case: Case, seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> Finding | None:
     common = set(table.leaves) & set(head.leaves)
     form = seen.explained
     if not common:
@@ -162,9 +162,9 @@ def _other_leaves(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> F
     if table.values.shape == head.values.shape:
         same = (table.values == head.values).all(1)
         if same.all():
-            return failed(
-                "partial-tie", f"{', '.join(extra)} takes part in one use only, with equal values now", **facts
-            )
+            # What trains is a part of its own; a buffer that equals the table was filled from it.
+            cause = "stale-copy" if _buffers(case, extra) else "partial-tie"
+            return failed(cause, f"{', '.join(extra)} takes part in one use only, with equal values now", **facts)
         near = np.abs(table.values - head.values).max() < tolerances.NEAR * np.abs(table.values).max()
         if same.any() and not near:
             return failed(
@@ -183,6 +183,12 @@ def _other_leaves(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> F
     if form.found and form.origin == "solved":
         return None  # another shape in between that the table's own rows explain: a factor on the way
     return failed("adapter-on-one-use", f"one use alone is made with {', '.join(extra)}", **facts)
+
+
+def _buffers(case: Case, names: list[str]) -> bool:
+    """Whether all of these are buffers of the model."""
+    kinds = {named.name: named.region.kind for named in case.holdings.named} if case.holdings is not None else {}
+    return all(kinds.get(name) == "buffer" for name in names)
 
 
 def _permuted(one: Array, other: Array) -> bool:
