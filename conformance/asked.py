@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import NotJudged
+from .errors import NotJudged, sentence
 
 if TYPE_CHECKING:
     from .report import Both, Report, Result
@@ -48,9 +48,13 @@ class Judging:
         """``cpu-float32``: where it will be judged, and in what. Built to find out, unless both are given."""
         device, dtype = self.options.device, self.options.dtype
         if device is None or dtype is None:
+            from .foreign import interruptible
             from .run import within
+            from .surroundings import kept
+            from .targets import importable
 
-            found = within(self.options.timeout, lambda clock: _place(self.target, self.options))
+            with kept(), interruptible(), importable(self.target.folder):
+                found = within(self.options.timeout, lambda clock: _place(self.target, self.options))
             device, dtype = device or found[0], dtype or found[1]
         return f"{device}-{dtype}"
 
@@ -105,12 +109,9 @@ class Judging:
                 return judge(self.target, self.options)
         except NotJudged as error:
             return error
-        except SystemExit as error:
-            return NotJudged(f"{self.label} ended the process by sys.exit({error.code!r}) instead of giving logits")
         except Exception as error:
             unmet = Unmet(
-                f"this is a defect of tiecheck, not of the model: {type(error).__name__}: {error}\n"
-                "(--full-trace shows where)",
+                f"this is a defect of tiecheck, not of the model: {sentence(error)}\n(--full-trace shows where)",
                 defect=True,
             )
             unmet.__cause__ = error
@@ -181,14 +182,16 @@ def _own_warnings() -> Iterator[None]:
 
 def _place(target: Target, options: Options) -> tuple[str, str]:
     """Device and dtype, from the first build that succeeds; passes are made only where tensors differ in dtype."""
+    from .foreign import foreign
     from .premise import settle
     from .run import builds, prepared
 
     refused: NotJudged | None = None
     for _, flag in builds(target, options):
         try:
-            _, declared, subject = prepared(target, options, flag)
-            with subject:
+            with foreign():
+                _, declared, subject = prepared(target, options, flag)
+            with foreign(), subject:
                 dtypes = getattr(subject, "dtypes", None)
                 if dtypes is not None and len(dtypes) == 1:
                     return subject.device, dtypes[0]
@@ -197,5 +200,7 @@ def _place(target: Target, options: Options) -> tuple[str, str]:
                 return getattr(subject, "device", "cpu"), getattr(subject, "dtype", "float64")
         except NotJudged as error:
             refused = refused or error
+        except Exception as error:
+            refused = refused or NotJudged(f"the model cannot be looked at: {sentence(error)}")
     assert refused is not None
     raise refused

@@ -96,9 +96,13 @@ def run(target: str, quiet: bool, traceback: bool, **words: Any) -> int:
     except NotJudged as error:
         trace(error, traceback)
         raise Refused(str(error) or "the target could not be judged") from error
-    except SystemExit as error:  # never let a target choose our exit status
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # never let a target choose our exit status
+        from .errors import sentence as said
+
         trace(error, traceback)
-        raise Refused(f"{target} ended the process by sys.exit() instead of giving a model") from error
+        raise Refused(f"{target} raised {said(error)} instead of giving a model") from error
     return _deliver(judged, plan, quiet)
 
 

@@ -40,7 +40,7 @@ def foreign() -> Iterator[None]:
     except (Exception, Stopped):
         raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and not _its_own():
+        if _is_of_pytest(error) or (isinstance(error, KeyboardInterrupt) and not _its_own()):
             raise
         raise Raised(sentence(error)) from error
     finally:
@@ -54,6 +54,12 @@ def foreign() -> Iterator[None]:
                 now += [way for way in known if way not in now]
         if threading.get_ident() in _stopping:
             raise Stopped
+
+
+def _is_of_pytest(error: BaseException) -> bool:
+    """Whether it is a word to pytest, such as a skip that a test's own factory asks for."""
+    outcomes = sys.modules.get("_pytest.outcomes")
+    return outcomes is not None and isinstance(error, outcomes.OutcomeException)
 
 
 def _its_own() -> bool:

@@ -125,6 +125,7 @@ RAISED = {
     "MemoryError": "MemoryError()",
     "LookupError": "LookupError('nothing here')",
     "a warning": "UserWarning('mind')",
+    "a skip of pytest": "__import__('pytest').skip.Exception('not here')",
     "what is no exception": "'a string'",
 }
 

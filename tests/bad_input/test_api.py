@@ -70,6 +70,11 @@ def test_what_a_model_raises_is_its_own(error):
     assert same(model, before) and len(model._forward_hooks) == 1
 
 
+def test_a_factory_may_skip_its_test():
+    with pytest.raises(pytest.skip.Exception):
+        check(lambda: pytest.skip("not here"), profile="quick")
+
+
 def test_ctrl_c_of_the_user_stops_the_run():
     model, before, hit = Model(), None, threading.Event()
 

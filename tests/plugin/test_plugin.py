@@ -199,14 +199,12 @@ def test_a_refused_value_of_the_flag_is_skipped(run: Run, monkeypatch: pytest.Mo
     result.stdout.fnmatch_lines("SKIPPED * not judged: it refuses to be untied")
 
 
-def test_a_target_that_leaves_the_process(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def leaves(*words: object) -> None:
-        raise SystemExit(0)
-
-    monkeypatch.setattr(tiecheck.conformance.run, "judge", leaves)
-    result = run(*OURS, "--adapter", "mine.py:Tied", "-k", "one-memory")
+def test_a_target_that_leaves_the_process(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(leaves="def make():\n    raise SystemExit(0)")
+    where = ("--tie-device", "cpu", "--tie-dtype", "float32")  # so that nothing is built to find out
+    result = run(*OURS, "--adapter", "leaves.py:make", *where, "-k", "one-memory")
     assert result.ret == 1
-    assert "ended the process by sys.exit(0)" in text(result)
+    assert "failed to build: SystemExit: 0" in text(result)
 
 
 def test_a_project_of_somebody_else(run: Run, pytester: pytest.Pytester) -> None:
