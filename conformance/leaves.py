@@ -108,7 +108,11 @@ def find(
     columns = before[0].shape[1]
     rest = np.arange(columns) != own
     found: list[Answer] = []
-    for end in candidates(model.leaves(), columns, max(tokens)):
+    leaves = model.leaves()
+    for end in candidates(leaves, columns, max(tokens)):
+        # What has another number of rows is doubted only where those with a row for each logit are not both uses.
+        if end.read(leaves).shape[0] != columns and _complete(found):
+            break
         old = np.array(model.leaves()[end.name])
         new = np.array(old)
         row = new.T if end.turned else new
@@ -130,6 +134,10 @@ def find(
         return table.end, table.end
     head = next((a.end for a in found if not a.lookup), None)
     return (table.end if table else None), head
+
+
+def _complete(found: list[Answer]) -> bool:
+    return any(a.lookup for a in found) and any(a.projection for a in found)
 
 
 def candidates(leaves: Mapping[str, Array], columns: int, largest: int) -> list[End]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -306,10 +306,36 @@ class Translated:
         count = sum(n.size for n in named if n.name in trained)
         own = {end.name for end in self.ends if end is not None}
         listing = tuple((name, int(name in trained)) for name in sorted(own))
+        lists = {TREE: listing} if hasattr(self.leaves, "stepper") or hasattr(self.leaves, "trained") else {}
         counts: Mapping[str, int] = self.leaves.own_counts() if hasattr(self.leaves, "own_counts") else {}
         whole = sum(n.size for n in named)
         other = self._twin() if twin and self._twin is not None else None
-        return Holdings(named, count, {TREE: listing}, own_counts=counts, explained_counts=(count, whole), twin=other)
+        return Holdings(
+            named,
+            count,
+            lists,
+            own_counts=counts,
+            explained_counts=(count, whole),
+            twin=other,
+            dead=self._dead(probe, own),
+        )
+
+    def _dead(self, probe: Probe, own: Collection[str]) -> tuple[str, ...]:
+        """Trained leaves of the table's shape, either way round, that can hold anything: the logits stay as they are."""
+        shape, out = self.table().shape, []
+        for name in sorted(self._trained() - set(own)):
+            old = np.array(self.leaves.leaves()[name])
+            if old.shape not in (shape, shape[::-1]) or not is_float(old):
+                continue
+            drawn = np.random.default_rng([probe.seed, 73]).standard_normal(old.shape)
+            before = self.logits(probe.ids)
+            self.leaves.write(name, drawn.astype(old.dtype))
+            try:
+                if np.array_equal(before, self.logits(probe.ids), equal_nan=True):
+                    out.append(name)
+            finally:
+                self.leaves.write(name, old)
+        return tuple(out)
 
     def steps(self, probe: Probe, kind: str, count: int) -> Step:
         """Train the model, which must be the run's own, on targets drawn from the probe's seed; see `evidence.Step`.

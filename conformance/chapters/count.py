@@ -125,7 +125,7 @@ def enumerated_once(case: Case) -> Finding:
             enumeration=name,
         )
     if not asked:
-        return skipped("the table has no trainable parameter to list")
+        return skipped(case.why("steps", "the table has no trainable parameter to list"))
     refused = "".join(
         f"; {name} was not asked: {why}" for name, why in holdings.refused.items() if name == "configure_optimizers"
     )

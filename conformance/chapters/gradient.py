@@ -66,6 +66,8 @@ def trainable(case: Case) -> Finding:
     sides = case.first.sides
     if sides is None or sides.table.region is None:
         return skipped("the table is computed, or its memory is not known")
+    if "gradient" in case.missing:
+        return skipped(case.missing["gradient"])
     uses = [("lookup", sides.table)] + (
         [("projection", sides.head)] if sides.head is not None and not case.declared.tied else []
     )

@@ -15,7 +15,8 @@ def _not_trained(case: Case) -> Finding:
     if case.declared.frozen:
         return skipped("the table is declared frozen")
     otherwise = "not asked in this profile, or the time was up"
-    return skipped(case.missing.get("afterwards", case.missing.get("backward", otherwise)))
+    reasons = [case.missing[name] for name in ("afterwards", "backward", "steps") if name in case.missing]
+    return skipped(reasons[0] if reasons else otherwise)
 
 
 def updated(step: Step) -> Array:
