@@ -191,7 +191,7 @@ def _run(model: Any, options: Options, progress: Progress | None = None) -> Repo
         began = time.monotonic()
         target = within(options.timeout, lambda clock: understood(model))
         if options.timeout is not None:
-            left = max(options.timeout - (time.monotonic() - began), 1 / 1000)
+            left = max(options.timeout - (time.monotonic() - began), options.timeout / 100)
             options = dataclasses.replace(options, timeout=left)
         return judge(target, options, progress)
 

@@ -29,7 +29,7 @@ def answers(kinds: Sequence[Kind], folder: Path) -> list[dict[str, Any]]:
         (place / "cases.json").write_text(json.dumps([_plain(kind) for kind in rest]))
         command = [sys.executable, str(HERE / "isolated.py"), str(place / "cases.json"), str(place)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        limit = 100
+        limit = 300
         why = ""
         # To files: what a case forks would keep a pipe open.
         with open(place / "answers", "wb") as told, open(place / "errors", "wb") as errors:

@@ -366,6 +366,8 @@ def asked() -> list[Kind]:
     out = []
     for place, body in ASKED.items():
         for end, code in ends.items():
+            if end == "interrupts" and place not in ("deepcopy", "train mode", "backward", "the second build"):
+                continue
             out.append(
                 method(
                     f"{place} {end}",

@@ -5,7 +5,7 @@ import pytest
 from bad_input.driver import answers, faults
 from bad_input.kinds import kinds
 
-PARTS = 2
+PARTS = 4
 
 
 @pytest.mark.parametrize("part", range(PARTS))
