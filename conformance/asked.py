@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .errors import NotJudged, sentence
+from .errors import NoDevice, NotJudged, sentence
 
 if TYPE_CHECKING:
     from .report import Both, Report, Result
@@ -65,8 +65,11 @@ class Judging:
 
         both = self.options.declare == "both"
         words = [f"-{word}" if both else "" for word, _ in builds(self.target, self.options)]
-        with _own_warnings():
-            place = self.place
+        try:
+            with _own_warnings():
+                place = self.place
+        except NoDevice as error:
+            self.judged, place = error, "-".join(filter(None, (self.options.device, self.options.dtype)))
         return [
             (f"{item.id}[{place}{word}]", Asked(self, item, word.removeprefix("-")))
             for word in words
@@ -77,6 +80,8 @@ class Judging:
         """The report that answers ``asker``. Where there is none, one item says why and the others are not asked."""
         if self.judged is None:
             self.judged = self._judge()
+        if isinstance(self.judged, NoDevice):
+            raise _unasked(str(self.judged))
         if isinstance(self.judged, Unmet | NotJudged):
             self._speaker = self._speaker or asker
             if self._speaker is not asker:

@@ -15,6 +15,10 @@ class NotJudged(ValueError):
     """The target cannot be loaded, run or judged; one sentence says why. The command line exits with status 2."""
 
 
+class NoDevice(NotJudged):
+    """A device was asked for that is not here: under pytest the items skip with the reason."""
+
+
 class Raised(RuntimeError):
     """A target raised what is no `Exception` (SystemExit, its own KeyboardInterrupt); the message says what, in one line."""
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .declaration import Declaration
-from .errors import NotJudged
+from .errors import NoDevice, NotJudged
 from .evidence import Array, Gradient, Holdings, Named, Probe, Region, Sides, Step, Use
 from .leaves import End, Leaves, Way, find, flat, is_float
 from .operations import Operation
@@ -54,9 +54,8 @@ def subject_of(translate: Callable[[Any], Leaves]) -> Callable[..., Translated]:
             raise NotJudged("an optimizer can be handed in beside a torch module alone")
         for asked, there in ((device, subject.device), (dtype, subject.dtype)):
             if asked not in (None, there):
-                raise NotJudged(
-                    f"the model is on {subject.device} in {subject.dtype}; hand it in as it is to be judged"
-                )
+                kind = NoDevice if asked is device else NotJudged
+                raise kind(f"the model is on {subject.device} in {subject.dtype}; hand it in as it is to be judged")
         return subject
 
     return made

@@ -71,12 +71,12 @@ def ends_of(model: Any, ids: Any = None, before: Any = None) -> TorchEnds:
 
 def _check_device(device: str) -> None:
     import torch
-    from tiecheck.conformance.errors import NotJudged
+    from tiecheck.conformance.errors import NoDevice, NotJudged
 
     kind, _, index = device.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise NotJudged(f"{device!r} is no device to judge on: say cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise NotJudged(f"the device {device} was asked for, but torch sees no CUDA device here")
+        raise NoDevice(f"the device {device} was asked for, but torch sees no CUDA device here")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
-        raise NotJudged(f"the device {device} was asked for, but there are {torch.cuda.device_count()} CUDA devices")
+        raise NoDevice(f"the device {device} was asked for, but there are {torch.cuda.device_count()} CUDA devices")

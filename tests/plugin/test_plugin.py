@@ -312,3 +312,25 @@ def test_what_is_expected_to_fail_does_not_fail_the_run(pytester: pytest.Pyteste
     assert unknown.ret == 1 and "storage.no-such" in text(unknown)
     broken = run("[[expected")
     assert broken.ret == 4 or "expected.toml" in text(broken)
+
+
+def test_a_device_that_is_not_here_skips_every_item(pytester):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    words = (
+        "--pyargs",
+        "tiecheck.conformance",
+        "--adapter",
+        "reference",
+        "--tie-device",
+        "cuda",
+        "--tie-dtype",
+        "bfloat16",
+    )
+    result = pytester.runpytest_subprocess(*words, "-rs")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["SKIPPED * storage.one-memory: the device cuda was asked for, but torch sees no CUDA device*"]
+    )
+    assert not result.parseoutcomes().get("passed")
