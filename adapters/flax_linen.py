@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 FLAG = False
 NAMES = ("attend", "untied", "initialized")
 """The library's idiom, a Dense layer of its own; and the popular wrong one: a Dense layer whose kernel starts as the table."""
-V, D, T = 61, 16, 64
 
 
 def backend() -> Backend:
@@ -40,7 +39,9 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
     import jax
     import jax.numpy as jnp
 
-    module = _module_class()(name)
+    from .examples.flax_linen_gpt import Model
+
+    module = Model(name)
     variables = module.init(jax.random.key(seed), jnp.zeros((1, 2), jnp.int32))
     if name == "initialized":
         variables["params"]["head"]["kernel"] = variables["params"]["embed"]["embedding"].T
@@ -79,24 +80,3 @@ def _library() -> Any:
         idiom="logits = embed.attend(h)",
         ways=(Way("save", "serialization.from_bytes(fresh, serialization.to_bytes(variables))", stored, fresh=True),),
     )
-
-
-@functools.cache
-def _module_class() -> Any:
-    import jax.numpy as jnp
-    from flax import linen as nn
-
-    class Model(nn.Module):
-        kind: str
-
-        @nn.compact
-        def __call__(self, ids: Any) -> Any:
-            embed = nn.Embed(V, D, name="embed")
-            h = embed(ids) + nn.Embed(T, D, name="positions")(jnp.arange(ids.shape[1]))
-            x = nn.LayerNorm()(h)
-            h = h + nn.MultiHeadDotProductAttention(2)(x, x, mask=nn.make_causal_mask(ids))
-            h = h + nn.Dense(D)(nn.gelu(nn.Dense(4 * D)(nn.LayerNorm()(h))))
-            h = nn.LayerNorm()(h)
-            return embed.attend(h) if self.kind == "attend" else nn.Dense(V, use_bias=False, name="head")(h)
-
-    return Model

@@ -17,7 +17,6 @@ FLAG = False
 NAMES = ("attend", "same-param", "untied", "copied", "transposed")
 """The library's idiom, one variable under two names, two variables; and the popular wrong ones: another variable with the
 same array, and one with its transpose as a Dense layer's kernel."""
-V, D, T = 61, 16, 64
 
 
 def backend() -> Backend:
@@ -39,7 +38,9 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
         raise LookupError(f"flax-nnx has no model {name!r} here; there are {', '.join(NAMES)}")
     from flax import nnx
 
-    return Built(_model(name, nnx.Rngs(seed)), Declaration(tied=name != "untied"), notes=("tiny and random",))
+    from .examples.flax_nnx_gpt import Model
+
+    return Built(Model(name, nnx.Rngs(seed)), Declaration(tied=name != "untied"), notes=("tiny and random",))
 
 
 def subject_of(built: Built, declared: Declaration, **options: Any) -> Translated:
@@ -104,36 +105,3 @@ def _library() -> Any:
             Way("train-mode", "model.train(); model.eval()", modes),
         ),
     )
-
-
-def _model(name: str, rngs: Any) -> Any:
-    import jax
-    import jax.numpy as jnp
-    from flax import nnx
-
-    class Model(nnx.Module):
-        def __init__(self) -> None:
-            self.embed = nnx.Embed(V, D, rngs=rngs)
-            self.positions = nnx.Embed(T, D, rngs=rngs)
-            self.attention = nnx.MultiHeadAttention(2, D, decode=False, rngs=rngs)
-            self.mlp = nnx.Sequential(nnx.Linear(D, 4 * D, rngs=rngs), nnx.gelu, nnx.Linear(4 * D, D, rngs=rngs))
-            self.norms = nnx.List([nnx.LayerNorm(D, rngs=rngs) for _ in range(3)])
-            if name == "same-param":
-                self.head = self.embed.embedding
-            elif name == "copied":
-                self.head = nnx.Param(self.embed.embedding[...])
-            elif name == "untied":
-                self.head = nnx.Param(0.1 * jax.random.normal(rngs.params(), (V, D)))
-            elif name == "transposed":
-                self.dense = nnx.Linear(D, V, use_bias=False, rngs=rngs)
-                self.dense.kernel = nnx.Param(self.embed.embedding[...].T)
-
-        def __call__(self, ids: Any) -> Any:
-            h = self.embed(ids) + self.positions(jnp.arange(ids.shape[1]))
-            h = h + self.attention(self.norms[0](h), mask=nnx.make_causal_mask(ids))
-            h = self.norms[2](h + self.mlp(self.norms[1](h)))
-            if name == "attend":
-                return self.embed.attend(h)
-            return self.dense(h) if name == "transposed" else h @ self.head.T
-
-    return Model()

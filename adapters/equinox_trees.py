@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 FLAG = False
 NAMES = ("shared", "untied", "aliased")
 """The library's idiom, two leaves, and the popular wrong one: one array put in two places."""
-V, D, T = 61, 16, 64
 
 
 def backend() -> Backend:
@@ -41,8 +40,9 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
         raise LookupError(f"equinox has no model {name!r} here; there are {', '.join(NAMES)}")
     import jax
 
-    model = _model_class()(name, jax.random.key(seed))
-    return Built(model, Declaration(tied=name != "untied"), notes=("tiny and random",))
+    from .examples.equinox_gpt import Model
+
+    return Built(Model(name, jax.random.key(seed)), Declaration(tied=name != "untied"), notes=("tiny and random",))
 
 
 def subject_of(built: Built, declared: Declaration, **options: Any) -> Translated:
@@ -91,46 +91,3 @@ def _library() -> Any:
             Way("train-mode", "eqx.nn.inference_mode(model)", lambda model, fresh: eqx.nn.inference_mode(model)),
         ),
     )
-
-
-@functools.cache
-def _model_class() -> Any:
-    import equinox as eqx
-    import jax
-    import jax.numpy as jnp
-
-    class Head(eqx.Module):
-        weight: jax.Array
-
-        def __call__(self, h: Any) -> Any:
-            return h @ self.weight.T
-
-    class Model(eqx.Module):
-        ends: Any
-        positions: jax.Array
-        attention: eqx.nn.MultiheadAttention
-        mlp: eqx.nn.MLP
-        norm: eqx.nn.LayerNorm
-
-        def __init__(self, name: str, key: Any) -> None:
-            k = jax.random.split(key, 5)
-            lookup = eqx.nn.Embedding(weight=0.1 * jax.random.normal(k[0], (V, D)))
-            head = Head(lookup.weight if name != "untied" else 0.1 * jax.random.normal(k[1], (V, D)))
-            pair = (lookup, head)
-            self.ends = pair
-            if name == "shared":
-                self.ends = eqx.nn.Shared(pair, lambda pair: pair[1].weight, lambda pair: pair[0].weight)
-            self.positions = 0.1 * jax.random.normal(k[2], (T, D))
-            self.attention = eqx.nn.MultiheadAttention(2, D, key=k[3])
-            self.mlp = eqx.nn.MLP(D, D, 4 * D, 1, key=k[4])
-            self.norm = eqx.nn.LayerNorm(D)
-
-        def __call__(self, ids: Any) -> Any:
-            lookup, head = self.ends() if isinstance(self.ends, eqx.nn.Shared) else self.ends
-            h = jax.vmap(lookup)(ids) + self.positions[: ids.shape[0]]
-            x = jax.vmap(self.norm)(h)
-            mask = jnp.tril(jnp.ones((ids.shape[0], ids.shape[0]), dtype=bool))
-            h = h + self.attention(x, x, x, mask)
-            return head(jax.vmap(self.norm)(h + jax.vmap(self.mlp)(h)))
-
-    return Model
