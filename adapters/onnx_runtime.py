@@ -81,14 +81,9 @@ class Initializers:
         if model.ByteSize() >= LARGEST:
             raise NotJudged("the model is of 2 GB or more, which cannot be changed in memory")
         self.model = model
-        tensors = list(model.graph.initializer)
-        for node in model.graph.node:
-            tensors += [
-                _renamed(a.t, node.output[0])
-                for a in node.attribute
-                if node.op_type == "Constant" and a.name == "value"
-            ]
-        self._tensors = {tensor.name: tensor for tensor in tensors}
+        constants = [node for node in model.graph.node if node.op_type == "Constant"]
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._tensors |= {n.output[0]: a.t for n in constants for a in n.attribute if a.name == "value"}
         self._values = {name: values for name, t in self._tensors.items() if is_float(values := _array(t))}
         self._session: Any = None
         self._inputs = _inputs(model)
@@ -121,7 +116,8 @@ class Initializers:
         from onnx import numpy_helper
 
         self._values[name] = np.array(values)
-        self._tensors[name].CopyFrom(numpy_helper.from_array(self._values[name], name))
+        tensor = self._tensors[name]
+        tensor.CopyFrom(numpy_helper.from_array(self._values[name], tensor.name))
         self._session = None
 
     def ways(self) -> tuple[Way, ...]:
@@ -143,11 +139,6 @@ def subject_of(built: Built, declared: Declaration, **options: Any) -> translate
 
 
 # --- what is in a file -----------------------------------------------------------------------------------------------
-
-
-def _renamed(tensor: Any, name: str) -> Any:
-    tensor.name = name
-    return tensor
 
 
 def _array(tensor: Any) -> Array:

@@ -91,12 +91,13 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
     if gradient is None:
         logits = subject.logits(probe.ids, probe.train)
         dtype, R = getattr(subject, "dtype", "float64"), probes.cotangent(probe, logits.shape, quantize)
+    table = look.table.values if look is not None else subject.table()
     seen = Pass(
         probe=probe,
         logits=logits,
         dtype=dtype,
-        table=look.table.values if look is not None else subject.table(),
-        table_dtype=look.table.dtype if look is not None else getattr(subject, "dtype", "float64"),
+        table=table,
+        table_dtype=look.table.dtype if look is not None else table.dtype.name,
         cotangent=R,
         look=look,
         head=subject.head() if look is None and has(subject, "head") else None,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import tolerances
+from .algebra import log_sum_exp
 from .evidence import Array
 
 
@@ -100,12 +101,15 @@ def find(
         call: ids (B, T) to logits (N, C); calls that are counted.
         tokens: two ids, in 0..V-1.
         shape: (B, T) that the model takes.
-        constant: log-probabilities: a column moves all others by one number a position.
+        constant: log-probabilities are declared: a column moves all others by one number a position. Where they are there
+            undeclared, that is seen.
     """
     own = tokens[0]
     calls = [alone(shape, token) for token in tokens]
     before = [call(ids) for ids in calls]
     columns = before[0].shape[1]
+    # Whether that is declared is asked later; here it only says how a column may move the others.
+    constant = constant or all(_normalized(z) for z in before)
     rest = np.arange(columns) != own
     found: list[Answer] = []
     leaves = model.leaves()
@@ -157,6 +161,14 @@ def _drawn(rows: Array, seed: int) -> Array:
     spread = float(np.std(rows[: 1 << 10].astype(np.float64))) or 1.0
     drawn: Array = np.random.default_rng([seed, 67]).standard_normal(rows.shape[1:]) * 3 * spread
     return drawn.astype(rows.dtype)
+
+
+def _normalized(logits: Array) -> bool:
+    """Whether the exponentials of each position add up to one, up to single precision."""
+    values = logits[:, np.isfinite(logits).all(0)]
+    return values.size > 0 and bool(
+        np.abs(log_sum_exp(values)).max() <= tolerances.log_probabilities(values, "float32")
+    )
 
 
 def _moved(delta: Array, rest: Array, constant: bool) -> float:

@@ -472,6 +472,8 @@ def write_through(case: Case) -> Finding:
 def _kept(seen: Pass) -> bool:
     """The watched pass showed the table itself, or something that is no parameter: then what other passes read was kept."""
     sides = seen.sides
+    if seen.look is None and sides is not None and sides.head is None:
+        return seen.explained.found  # no array was found, but what the logits are made of has the table's values
     if sides is None or sides.head is None or sides.head.region is None or sides.table.region is None:
         return sides is None or sides.head is not None
     return sides.head.region.kind != "parameter" or not separate(seen)
