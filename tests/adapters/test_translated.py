@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiecheck.conformance import Declaration, NotJudged, check, targets, translated
 from tiecheck.conformance.evidence import Array
-from tiecheck.conformance.leaves import Way, find
+from tiecheck.conformance.leaves import Way, find, flat
 from tiecheck.conformance.protocol import Backend
 
 V, D = 41, 12
@@ -430,7 +430,8 @@ def test_find(turned: bool, padding: int) -> None:
     out = net(head="head", turned=turned, vocabulary=V - padding, positions=True)
     head = drawn(3, D, V) if turned else drawn(3, V, D)
     out = with_weights(out, head=head, positions=drawn(2, V, D), decoy=drawn(5, V, D), other=drawn(6, D, V))
-    table, projection = find(Plain(out), (1, 0), (1, 4), False)
+    model = Plain(out)
+    table, projection = find(model, lambda ids: flat(model.logits(ids)), (1, 0), (1, 4), False)
     assert table is not None and (table.name, table.turned) == ("E", False)
     assert projection is not None and (projection.name, projection.turned) == ("head", turned)
 
@@ -444,5 +445,6 @@ def test_find_asks_no_more_than_it_must() -> None:
             writes.append(name)
             super().write(name, values)
 
-    table, head = find(Watched(net()), (1, 0), (1, 4), False)
+    model = Watched(net())
+    table, head = find(model, lambda ids: flat(model.logits(ids)), (1, 0), (1, 4), False)
     assert table == head and set(writes) == {"E"}
