@@ -338,8 +338,11 @@ def test_right_models_conform(judged: Callable[..., Any], leaves: type[Plain], n
     )  # a table that is named is not searched
     if factory().weights["E"].shape[1] == V:
         return  # h cannot be solved for, and the shares of the gradient not told apart
-    gradients = ("gradient.head-share", "gradient.lookup-share", "training.step", "persistence.deepcopy")
-    assert {verdicts[id] for id in gradients} == ({"pass"} if leaves is Graded else {"skip"})
+    gradients = ["gradient.head-share", "gradient.lookup-share", "training.step", "persistence.deepcopy"]
+    if "float16" in name:  # rounding may hide a central difference there
+        gradients.remove("gradient.lookup-share")
+    wanted = "pass" if leaves is Graded else "skip"
+    assert {id: verdicts[id] for id in gradients} == dict.fromkeys(gradients, wanted), report.results
 
 
 @pytest.mark.parametrize("leaves", [Plain, Graded])
