@@ -439,7 +439,10 @@ def _loss_quotients(
     def agreed(quotient: float) -> bool:
         return abs(quotient - claim) <= tolerances.LOSS_TRUNCATION * abs(quotient)
 
-    return _central(subject, seen, rows, direction, tolerances.LOSS_STEPS, wide, value, agreed)
+    found = _central(subject, seen, rows, direction, tolerances.LOSS_STEPS, wide, value, agreed)
+    if found is None or not np.intersect1d(rows, seen.lookup_rows).size:  # the projection's share passes no body
+        return found
+    return _controlled(subject, seen, found, claim, tolerances.LOSS_TRUNCATION * abs(claim) / tolerances.FITTED)
 
 
 def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> Case:

@@ -605,6 +605,9 @@ def own_loss(case: Case) -> Finding:
         if tolerances.steps_disagree(quotients[nearest : nearest + 2], claim):
             continue
         quotient = float(quotients[nearest])
+        off = abs(claim - quotient) / max(abs(claim), abs(quotient), tolerances.TINY)
+        if difference.control is not None and not tolerances.control_is_sound(*difference.control, off):
+            return skipped("the network's own parameters fail the same control: the body cuts its gradient")
         factor = claim / quotient if quotient else 0.0
         if abs(claim) <= tolerances.NEAR * abs(quotient):
             return failed(
