@@ -336,8 +336,8 @@ def test_right_models_conform(judged: Callable[..., Any], leaves: type[Plain], n
     assert verdicts["storage.one-memory"] == (
         "skip" if declared.table else "pass"
     )  # a table that is named is not searched
-    if factory().weights["E"].shape[1] == V:
-        return  # h cannot be solved for, and the shares of the gradient not told apart
+    if name.endswith("V = D") or name == "tied, float16":
+        return  # h cannot be solved for; and rounding hides the lookup's share
     gradients = ("gradient.head-share", "gradient.lookup-share", "training.step", "persistence.deepcopy")
     assert {verdicts[id] for id in gradients} == ({"pass"} if leaves is Graded else {"skip"})
 
