@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FLAG = False
 LARGEST = 1 << 31
 """Bytes of the largest model that protobuf can hand over in one piece."""
-BEYOND = {
+BEYOND: dict[str, Callable[[Array], Array]] = {
     "attention_mask": lambda ids: np.ones_like(ids),
     "position_ids": lambda ids: np.broadcast_to(np.arange(ids.shape[1]), ids.shape),
 }

@@ -158,8 +158,8 @@ def candidates(leaves: Mapping[str, Array], columns: int, largest: int) -> list[
 def _drawn(rows: Array, seed: int) -> Array:
     """A random row of the table's size; never along one direction, which a norm would hide."""
     spread = float(np.std(rows[: 1 << 10].astype(np.float64))) or 1.0
-    drawn = np.random.default_rng([seed, 67]).standard_normal(rows.shape[1]) * 3 * spread
-    return drawn.astype(rows.dtype)
+    drawn = np.random.default_rng([seed, 67]).standard_normal((1, rows.shape[1]))
+    return np.asarray(drawn[0] * 3 * spread).astype(rows.dtype)
 
 
 def _normalized(logits: Array) -> bool:

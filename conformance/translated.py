@@ -437,7 +437,7 @@ class _Counted:
     """Leaves whose calls are counted as a subject's."""
 
     def __init__(self, subject: Translated) -> None:
-        self.subject = subject
+        self.subject, self.model = subject, subject.leaves.model
 
     def logits(self, ids: Array) -> Array:
         self.subject.forward_passes += 1
