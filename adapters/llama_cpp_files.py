@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,8 +34,8 @@ class File:
     """A GGUF file that belongs to the run: a copy in a folder that goes away with it."""
 
     def __init__(self, source: Path | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        self.path = Path(self._folder.name) / "model.gguf"
+        self.path = Path(tempfile.mkdtemp()) / "model.gguf"
+        weakref.finalize(self, shutil.rmtree, self.path.parent, ignore_errors=True)
         if source is not None:
             shutil.copyfile(source, self.path)
 
