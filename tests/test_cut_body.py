@@ -30,7 +30,7 @@ class Truncated(nn.Module):
 
 
 def _verdict(model):
-    report = check(model, select=["gradient.own-loss"])
+    report = check(model, select=["gradient.trainable", "gradient.own-loss"])
     return next(result for result in report.results if result.id == "gradient.own-loss").verdict
 
 
