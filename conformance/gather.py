@@ -225,6 +225,8 @@ def _central(
 ) -> Difference | None:
     """(value(E + s U) - value(E - s U)) / 2 s on some rows, s = step * factor * spread of E, along the direction that the
     table's dtype really holds; stops at the first quotient that is ``agreed``."""
+    if not rows.size:  # all that was read is a padding row
+        return None
     spread = float(np.std(seen.table[rows])) or 1.0
     quantize = getattr(subject, "quantized", None) or (lambda values: values)
     old = seen.table[rows].astype(np.float64)
@@ -429,8 +431,6 @@ def loss_evidence(subject: Any, seen: Pass, apart: bool = True) -> Loss | None:
 def _loss_quotients(
     subject: Any, seen: Pass, ids: Array, targets: Array, rows: Array, direction: Array, claim: float
 ) -> Difference | None:
-    if rows.size == 0:
-        return None
     wide = float(np.sqrt(direction.shape[1]))
 
     def value() -> float:
