@@ -1,0 +1,341 @@
+"""KerasHub: causal language models over a Backbone whose `ReversibleEmbedding` is called in reverse for the logits.
+
+Every array crosses as NumPy, so the same adapter serves the torch, JAX and TensorFlow backends of Keras; the gradient alone
+is asked of each in its own way. On the torch backend a Keras model is a torch.nn.Module, too: a factory in a file is then
+judged by `tiecheck.adapters.pytorch`, and this adapter takes its own names.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tiecheck.conformance.declaration import Declaration
+from tiecheck.conformance.errors import NotJudged, line
+from tiecheck.conformance.evidence import Array
+from tiecheck.conformance.leaves import Way
+from tiecheck.conformance.operations import Broken
+from tiecheck.conformance.protocol import Backend, Built
+
+if TYPE_CHECKING:
+    from tiecheck.conformance.translated import Translated
+
+FLAG = True
+V, D, T = 61, 16, 64
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A KerasHub architecture: the prefix of its classes, a tiny config, and what it does beside the tie.
+
+    Attributes:
+        prefix: of ``PREFIXBackbone`` and ``PREFIXCausalLM``.
+        config: arguments of the Backbone.
+        tied: where it has no switch, what it always is; None where ``tie_word_embeddings`` decides.
+        declared: fields of the declaration beside ``tied``.
+        then: what is done to the model before it is judged.
+    """
+
+    prefix: str
+    config: Mapping[str, Any]
+    tied: bool | None = None
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    then: Callable[[Any], Any] = field(default=lambda model: model, repr=False)
+
+
+def _cloned(model: Any) -> Any:
+    import keras
+
+    return keras.models.clone_model(model)
+
+
+_DEEP = {"num_layers": 2, "hidden_dim": D, "intermediate_dim": 2 * D}
+_HEADS = {**_DEEP, "num_heads": 2}
+_GROUPED = {**_DEEP, "num_query_heads": 2, "num_key_value_heads": 1}
+_EXPERTS = {**_GROUPED, "num_experts": 4, "top_k": 2}
+_GEMMA = {**_GROUPED, "head_dim": 8}
+# GemmaBackbone multiplies what was looked up by sqrt(hidden_dim), and its ReversibleEmbedding caps the logits.
+_SCALED = {"input_scale": "sqrt(D)"}
+MODELS: Mapping[str, Architecture] = {
+    "gpt2": Architecture("GPT2", {**_HEADS, "max_sequence_length": T}, tied=True),
+    "gemma": Architecture("Gemma", _GEMMA, tied=True, declared=_SCALED),
+    "gemma2": Architecture(
+        "Gemma",
+        {
+            **_GEMMA,
+            "query_head_dim_normalize": False,
+            "use_post_ffw_norm": True,
+            "use_post_attention_norm": True,
+            "attention_logit_soft_cap": 50.0,
+            "final_logit_soft_cap": 30.0,
+            "use_sliding_window_attention": True,
+            "sliding_window_size": 8,
+        },
+        tied=True,
+        declared={**_SCALED, "logit_softcap": 30.0},
+    ),
+    "gemma3": Architecture("Gemma3", {**_GEMMA, "image_size": 16}, tied=True, declared=_SCALED),
+    "llama": Architecture("Llama", _GROUPED),
+    "llama3": Architecture("Llama3", _GROUPED),
+    "qwen": Architecture("Qwen", _GROUPED),
+    "qwen-cloned": Architecture("Qwen", _GROUPED, then=_cloned),
+    "qwen-moe": Architecture("QwenMoe", {**_EXPERTS, "moe_intermediate_dim": D, "shared_expert_intermediate_dim": D}),
+    "qwen3": Architecture("Qwen3", {**_GROUPED, "head_dim": 8}),
+    "qwen3-moe": Architecture("Qwen3Moe", {**_EXPERTS, "head_dim": 8, "moe_intermediate_dim": D}),
+    "bloom": Architecture("Bloom", _HEADS, tied=True),
+    "falcon": Architecture("Falcon", {**_DEEP, "num_attention_heads": 2}, tied=True),
+    "gpt-neo-x": Architecture("GPTNeoX", {**_HEADS, "rotary_percentage": 0.5, "max_sequence_length": T}, tied=True),
+    "opt": Architecture("OPT", {**_HEADS, "max_sequence_length": T}, tied=True),
+    "mistral": Architecture("Mistral", _GROUPED, tied=False),
+    "mixtral": Architecture("Mixtral", _EXPERTS, tied=False),
+    "phi3": Architecture("Phi3", {**_GROUPED, "max_sequence_length": T, "pretraining_sequence_length": T}, tied=False),
+}
+
+
+def backend() -> Backend:
+    """See `tiecheck.conformance.protocol.Adapter`."""
+    here = all(find_spec(name) for name in ("keras", "keras_hub"))
+    asks = ("logits", "writes", "gradients", "steps of keras.optimizers", "copies, configs, files")
+    return Backend("keras-hub", "keras_hub.models.CausalLM, tie_word_embeddings as asked", here, asks, tuple(MODELS))
+
+
+def accepts(model: object) -> bool:
+    """Any Keras model; the library is not imported to find out."""
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(model, keras.Model)
+
+
+def build(name: str, *, tied: bool | None, seed: int) -> Built:
+    """A tiny model of that architecture. LookupError: no such name. NotJudged: it has no switch, and is always the other."""
+    found = MODELS.get(name)
+    if found is None:
+        raise LookupError(f"keras-hub has no model {name!r} here; there are {', '.join(MODELS)}")
+    if found.tied is not None and tied not in (None, found.tied):
+        does = "always ties" if found.tied else "never ties"
+        raise NotJudged(f"{found.prefix}Backbone {does}: it has no tie_word_embeddings to ask for the other")
+    import keras_hub
+
+    tied = tied if tied is not None else found.tied if found.tied is not None else True
+    switch = {"tie_word_embeddings": tied} if found.tied is None else {}
+    classes = [getattr(keras_hub.models, found.prefix + suffix) for suffix in ("Backbone", "CausalLM")]
+
+    def make() -> Any:
+        backbone = classes[0](vocabulary_size=V, **found.config, **switch)
+        return found.then(classes[1](backbone=backbone, preprocessor=None))
+
+    model = _drawn(make, seed)
+    return Built(model, Declaration(tied=tied, **found.declared), flag=True, notes=("tiny and random",))
+
+
+def subject_of(built: Built, declared: Declaration, **options: Any) -> Translated:
+    """See `tiecheck.conformance.protocol.Adapter`."""
+    from tiecheck.conformance import translated
+
+    return translated.subject_of(Variables)(built, declared, **options)
+
+
+class Variables:
+    """`Leaves` of a Keras model: its weights by path."""
+
+    idiom = "logits = self.token_embedding(h, reverse=True)"
+
+    def __init__(self, model: Any) -> None:
+        import keras
+
+        self.model, self._keras = model, keras
+        kind = keras.backend.backend()
+        self.packages = ("keras", "keras-hub", kind)
+        self._weights = _by_name(model.weights)
+        self._trainable = _by_name(model.trainable_weights)
+        # Keras divides by sqrt(v) + epsilon and corrects the bias outside: at the first step, v = 0.001 g².
+        self.epsilon = keras.optimizers.AdamW().epsilon / 0.001**0.5
+
+    def logits(self, ids: Array) -> Array:
+        """Logits (B, T, V)."""
+        return self._array(self.model(_inputs(self.model, ids), training=False))
+
+    def leaves(self) -> dict[str, Array]:
+        """Every weight by its path."""
+        return {name: self._array(weight) for name, weight in self._weights.items()}
+
+    def trained(self) -> frozenset[str]:
+        """The weights that an optimizer is given."""
+        return frozenset(self._trainable)
+
+    def write(self, name: str, values: Array) -> None:
+        """`Variable.assign`."""
+        self._weights[name].assign(values)
+
+    def gradient(self, ids: Array, R: Array) -> dict[str, Array]:
+        """d<R, logits>/d weight, by the backend's own differentiation."""
+        found = DIFFERENTIATE[self._keras.backend.backend()](self.model, ids, R)
+        return {name: self._array(share) for name, share in zip(self._trainable, found, strict=True)}
+
+    def stepper(self, kind: str, rate: float, decay: float) -> Callable[[Mapping[str, Array]], None]:
+        """The optimizer of Keras over the trainable weights."""
+        optimizers = self._keras.optimizers
+        if kind == "sgd":
+            optimizer = optimizers.SGD(rate, momentum=0.9, weight_decay=decay)
+        else:
+            optimizer = optimizers.AdamW(rate, weight_decay=decay)
+        weights = list(self._trainable.values())
+        optimizer.build(weights)
+
+        def step(gradients: Mapping[str, Array]) -> None:
+            optimizer.apply([self._keras.ops.convert_to_tensor(gradients[n]) for n in self._trainable], weights)
+
+        return step
+
+    def own_counts(self) -> dict[str, int]:
+        """What the model says of its own size."""
+        return {"model.count_params": int(self.model.count_params())}
+
+    def ways(self) -> tuple[Way, ...]:
+        """What Keras documents for copying and storing a model."""
+        return WAYS
+
+    def _array(self, tensor: Any) -> Array:
+        return np.asarray(self._keras.ops.convert_to_numpy(tensor))
+
+
+def _drawn(make: Callable[[], Any], seed: int) -> Any:
+    """A model whose initializers draw from the seed: each takes a seed of its own from Python's generator."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        return make()
+    finally:
+        random.setstate(state)
+
+
+def _by_name(weights: Any) -> dict[str, Any]:
+    """Weights by path; two layers of one name in two places of a model have the same path."""
+    out: dict[str, Any] = {}
+    for weight in weights:
+        name, again = weight.path, 2
+        while name in out:
+            name, again = f"{weight.path}#{again}", again + 1
+        out[name] = weight
+    return out
+
+
+def _inputs(model: Any, ids: Array) -> Any:
+    """Ids, with a mask that hides nothing where the model takes one."""
+    names = model.input if isinstance(getattr(model, "input", None), dict) else {}
+    if not names:
+        return ids
+    return {name: np.ones_like(ids) if "mask" in name else ids for name in names}
+
+
+def _by_torch(model: Any, ids: Array, R: Array) -> Any:
+    import torch
+
+    values = [weight.value for weight in model.trainable_weights]
+    logits = model(_inputs(model, ids), training=False)
+    product = (logits * torch.as_tensor(R, dtype=logits.dtype, device=logits.device)).sum()
+    return torch.autograd.grad(product, values, allow_unused=True, materialize_grads=True)
+
+
+def _by_jax(model: Any, ids: Array, R: Array) -> Any:
+    import jax
+
+    others = [v.value for v in model.non_trainable_variables]
+
+    def product(values: Any) -> Any:
+        logits, _ = model.stateless_call(values, others, _inputs(model, ids), training=False)
+        return (logits * R.astype(logits.dtype)).sum()
+
+    return jax.grad(product)([v.value for v in model.trainable_variables])
+
+
+def _by_tensorflow(model: Any, ids: Array, R: Array) -> Any:
+    import tensorflow as tf
+
+    values = [weight.value for weight in model.trainable_weights]
+    with tf.GradientTape() as tape:
+        logits = model(_inputs(model, ids), training=False)
+        product = tf.reduce_sum(logits * tf.cast(R, logits.dtype))
+    found = tape.gradient(product, values, unconnected_gradients="zero")
+    return [tf.convert_to_tensor(share) for share in found]
+
+
+DIFFERENTIATE: Mapping[str, Callable[[Any, Array, Array], Any]] = {
+    "torch": _by_torch,
+    "jax": _by_jax,
+    "tensorflow": _by_tensorflow,
+}
+
+
+def _stored(model: Any, fresh: Callable[[], Any]) -> Any:
+    import keras
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return _read("the saved .keras file cannot be loaded again", lambda: keras.saving.load_model(path))
+
+
+def _weights_loaded(model: Any, fresh: Callable[[], Any]) -> Any:
+    other = fresh()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.weights.h5"
+        model.save_weights(path)
+        _read("the saved weights do not load into a fresh model", lambda: other.load_weights(path))
+    return other
+
+
+def _from_config(model: Any, fresh: Callable[[], Any]) -> Any:
+    return _drawn(lambda: type(model).from_config(model.get_config()), 0)
+
+
+def _copied(model: Any, fresh: Callable[[], Any]) -> Any:
+    return _read("the copy that Keras makes, a .keras file, cannot be loaded", lambda: copy.deepcopy(model))
+
+
+def _unpickled(model: Any, fresh: Callable[[], Any]) -> Any:
+    stored = pickle.dumps(model)
+    return _read("the pickled model cannot be read again", lambda: pickle.loads(stored))
+
+
+def _trained_and_back(model: Any, fresh: Callable[[], Any]) -> Any:
+    for training in (True, False):
+        model(_inputs(model, np.zeros((1, 2), dtype=np.int32)), training=training)
+    return model
+
+
+def _frozen_and_thawed(model: Any, fresh: Callable[[], Any]) -> Any:
+    model.trainable = False
+    model.trainable = True
+    return model
+
+
+def _read(problem: str, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Exception as error:
+        raise Broken(f"{problem}: {line(error)}") from error
+
+
+WAYS = (
+    Way("deepcopy", "copy.deepcopy(model)", _copied),
+    Way("load", "Model.from_config(model.get_config())", _from_config, exact=False),
+    Way(
+        "load",
+        "model.save_weights('m.weights.h5'); fresh.load_weights('m.weights.h5')",
+        _weights_loaded,
+        fresh=True,
+    ),
+    Way("save", "model.save('m.keras'); keras.saving.load_model('m.keras')", _stored),
+    Way("pickle", "pickle.loads(pickle.dumps(model))", _unpickled),
+    Way("train-mode", "model(x, training=True); model(x, training=False)", _trained_and_back),
+    Way("freeze", "model.trainable = False; model.trainable = True", _frozen_and_thawed),
+)
