@@ -151,7 +151,7 @@ def test_nonsense_is_a_usage_error_in_one_sentence(run: Run, words: tuple[str, .
         ("nowhere", (), "'nowhere' is no target"),
         ("mine.py:broken", (), "mine.py:broken failed to build: RuntimeError: the weights are gone"),
         ("demo:sound", ("--tie-declare", "both"), "demo:sound has no tie flag to turn"),
-        ("numpy:gpt", ("--tie-dtype", "float16"), "computes in float64 alone"),
+        ("numpy:gpt", ("--tie-dtype", "float16"), "on cpu in float64"),
     ],
 )
 def test_a_target_that_cannot_be_built(run: Run, target: str, words: tuple[str, ...], said: str) -> None:
