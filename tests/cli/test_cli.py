@@ -72,7 +72,6 @@ def test_exit_status_and_report(fake_run, tiecheck, tmp_path, outcome, status):
     [
         (),
         ("audit", "x"),
-        ("matrix",),
         ("compare", "a", "b"),
         ("rnu", "x"),
         ("--nope",),
