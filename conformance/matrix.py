@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .errors import NotJudged
+from .errors import NotJudged, clean
 from .outputs import write_all
 from .protocol import adapters
 from .report import Both, Report, from_dict
@@ -166,7 +166,9 @@ class _Children:
             with self._started(asked, answer, Path(folder, "said")) as process:
                 process.wait()
             if not answer.is_file():
-                return (), f"its process ended with status {process.returncode} and no verdict"
+                said = Path(folder, "said").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                last = f": {clean(said[-1])[:200]}" if said else ""
+                return (), f"its process ended with status {process.returncode} and no verdict{last}"
             row = json.loads(answer.read_text(encoding="utf-8"))
         return tuple(from_dict(report) for report in row["reports"]), row["reason"]
 

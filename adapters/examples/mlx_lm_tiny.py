@@ -79,7 +79,7 @@ def switched() -> list[str]:
 def _fields(name: str) -> dict[str, Any]:
     try:
         module = importlib.import_module(f"mlx_lm.models.{name}")
-    except Exception:
+    except (Exception, SystemExit):  # one of them ends the process where its own package is missing
         return {}
     found = getattr(module, "ModelArgs", None)
     return (
