@@ -146,7 +146,8 @@ def _together(entries: Sequence[Entry], rows: Mapping[str, Row], finished: bool)
         reports += found
         if why:
             unjudged.append((entry.target, why))
-            floor = 2 if entry.named or not finished else floor
+            # A value of the flag that a model refuses loudly is no fault (contract, decision 9).
+            floor = 2 if not found and (entry.named or not finished) else floor
     return Both(tuple(reports), tuple(unjudged), floor)
 
 
@@ -237,8 +238,7 @@ def _main(asked: str, answer: str) -> int:
         with stdout_is_stderr():
             judged = run_target(target, **words)
         row["reports"] = [report.plain() for report in reports(judged)]
-        if not row["reports"]:
-            row["reason"] = "; ".join(why for _, why in unjudged(judged))
+        row["reason"] = "; ".join(f"{name}: {why}" for name, why in unjudged(judged))
     except NotJudged as error:
         row["reason"] = str(error) or "the target could not be judged"
     except BaseException as error:

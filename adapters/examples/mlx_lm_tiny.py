@@ -69,6 +69,38 @@ SIZES: dict[str, Any] = {
     "first_k_dense_replace": 0,
 }
 
+MORE: dict[str, dict[str, Any]] = {
+    "baichuan_m1": {"sliding_window": 8, "sliding_window_layers": [], "conv_window": 2},
+    "glm4_moe": {
+        "n_group": 1,
+        "topk_group": 1,
+        "n_shared_experts": 1,
+        "routed_scaling_factor": 1.0,
+        "first_k_dense_replace": 1,
+        "use_qk_norm": False,
+        "partial_rotary_factor": 0.5,
+    },
+    "hunyuan": {
+        "moe_topk": 1,
+        "num_experts": 1,
+        "num_shared_expert": 1,
+        "use_mixed_mlp_moe": False,
+        "use_qk_norm": True,
+        "use_cla": False,
+        "cla_share_factor": 1,
+        "rope_scaling": {"alpha": 1000.0, "factor": 1.0, "type": "dynamic"},
+    },
+    "step3p5": {
+        "num_attention_groups": 2,
+        "moe_num_experts": 2,
+        "moe_top_k": 1,
+        "share_expert_dim": 16,
+        "layer_types": ["full_attention", "full_attention"],
+        "moe_layers_enum": "5",
+    },
+}
+"""What a type needs beside that, or otherwise."""
+
 
 def switched() -> list[str]:
     """Every module whose ModelArgs takes the flag."""
@@ -96,7 +128,7 @@ def tiny(name: str, tied: bool | None, seed: int) -> Built:
     if not flag and tied is False:
         raise NotJudged(f"mlx-lm:{name} has no tie flag: it always ties, or never does")
     module = importlib.import_module(f"mlx_lm.models.{name}")
-    values = {key: value for key, value in SIZES.items() if key in fields} | {"model_type": name}
+    values = {key: value for key, value in SIZES.items() if key in fields} | {"model_type": name, **MORE.get(name, {})}
     if flag and tied is not None:
         values[SWITCH] = tied
     elif flag:
