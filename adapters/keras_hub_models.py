@@ -8,6 +8,7 @@ judged by `tiecheck.adapters.pytorch`, and this adapter takes its own names.
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 import random
 import sys
@@ -120,20 +121,24 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
     if found is None:
         raise LookupError(f"keras-hub has no model {name!r} here; there are {', '.join(MODELS)}")
     if found.tied is not None and tied not in (None, found.tied):
-        does = "always ties" if found.tied else "never ties"
-        raise NotJudged(f"{found.prefix}Backbone {does}: it has no tie_word_embeddings to ask for the other")
+        always = "always ties" if found.tied else "never ties"
+        raise NotJudged(f"{found.prefix}Backbone {always}: it has no tie_word_embeddings to ask for the other")
     import keras_hub
 
-    tied = tied if tied is not None else found.tied if found.tied is not None else True
-    switch = {"tie_word_embeddings": tied} if found.tied is None else {}
+    does = found.tied is not False if tied is None else tied
     classes = [getattr(keras_hub.models, found.prefix + suffix) for suffix in ("Backbone", "CausalLM")]
 
-    def make() -> Any:
+    def make(tied: bool) -> Any:
+        switch = {"tie_word_embeddings": tied} if found.tied is None else {}
         backbone = classes[0](vocabulary_size=V, **found.config, **switch)
         return found.then(classes[1](backbone=backbone, preprocessor=None))
 
-    model = _drawn(make, seed)
-    return Built(model, Declaration(tied=tied, **found.declared), flag=True, notes=("tiny and random",))
+    def twin() -> int:
+        return sum(int(np.prod(weight.shape)) for weight in make(not does).trainable_weights)
+
+    model = _drawn(lambda: make(does), seed)
+    declared = Declaration(tied=does, **found.declared)
+    return Built(model, declared, True, ("tiny and random",), twin=twin if found.tied is None else None)
 
 
 def subject_of(built: Built, declared: Declaration, **options: Any) -> Translated:
@@ -151,17 +156,22 @@ class Variables:
     def __init__(self, model: Any) -> None:
         import keras
 
+        if any(weight.name.startswith("lora_embeddings") for weight in model.weights):
+            raise NotJudged(
+                "the table has a LoRA part: what both uses read is a sum of arrays; judge it merged, or before"
+            )
         self.model, self._keras = model, keras
         kind = keras.backend.backend()
         self.packages = ("keras", "keras-hub", kind)
         self._weights = _by_name(model.weights)
         self._trainable = _by_name(model.trainable_weights)
+        self._calls = CALLS[kind](model)
         # Keras divides by sqrt(v) + epsilon and corrects the bias outside: at the first step, v = 0.001 g².
         self.epsilon = keras.optimizers.AdamW().epsilon / 0.001**0.5
 
     def logits(self, ids: Array) -> Array:
         """Logits (B, T, V)."""
-        return self._array(self.model(_inputs(self.model, ids), training=False))
+        return self._array(self._calls[0](ids))
 
     def leaves(self) -> dict[str, Array]:
         """Every weight by its path."""
@@ -177,7 +187,7 @@ class Variables:
 
     def gradient(self, ids: Array, R: Array) -> dict[str, Array]:
         """d<R, logits>/d weight, by the backend's own differentiation."""
-        found = DIFFERENTIATE[self._keras.backend.backend()](self.model, ids, R)
+        found = self._calls[1](ids, R)
         return {name: self._array(share) for name, share in zip(self._trainable, found, strict=True)}
 
     def stepper(self, kind: str, rate: float, decay: float) -> Callable[[Mapping[str, Array]], None]:
@@ -233,46 +243,61 @@ def _inputs(model: Any, ids: Array) -> Any:
     names = model.input if isinstance(getattr(model, "input", None), dict) else {}
     if not names:
         return ids
-    return {name: np.ones_like(ids) if "mask" in name else ids for name in names}
+    return {name: np.ones(ids.shape, dtype=np.int32) if "mask" in name else ids for name in names}
 
 
-def _by_torch(model: Any, ids: Array, R: Array) -> Any:
+def _called(model: Any, ids: Array) -> Any:
+    return model(_inputs(model, ids), training=False)
+
+
+Calls = tuple[Callable[[Array], Any], Callable[[Array, Array], Any]]
+"""Ids to logits, and (ids, R) to d<R, logits>/d each trainable weight."""
+
+
+def _by_torch(model: Any) -> Calls:
     import torch
 
-    values = [weight.value for weight in model.trainable_weights]
-    logits = model(_inputs(model, ids), training=False)
-    product = (logits * torch.as_tensor(R, dtype=logits.dtype, device=logits.device)).sum()
-    return torch.autograd.grad(product, values, allow_unused=True, materialize_grads=True)
+    def gradient(ids: Array, R: Array) -> Any:
+        logits = model(_inputs(model, ids), training=False)
+        product = (logits * torch.as_tensor(R, dtype=logits.dtype, device=logits.device)).sum()
+        values = [weight.value for weight in model.trainable_weights]
+        return torch.autograd.grad(product, values, allow_unused=True, materialize_grads=True)
+
+    return functools.partial(_called, model), gradient
 
 
-def _by_jax(model: Any, ids: Array, R: Array) -> Any:
+def _by_jax(model: Any) -> Calls:
+    """Compiled, as fit and predict compile it: `stateless_call` over the values of all variables."""
     import jax
 
-    others = [v.value for v in model.non_trainable_variables]
+    def values() -> Any:
+        return [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
 
-    def product(values: Any) -> Any:
-        logits, _ = model.stateless_call(values, others, _inputs(model, ids), training=False)
-        return (logits * R.astype(logits.dtype)).sum()
+    def logits(trained: Any, others: Any, ids: Any) -> Any:
+        return model.stateless_call(trained, others, _inputs(model, ids), training=False)[0]
 
-    return jax.grad(product)([v.value for v in model.trainable_variables])
+    def product(trained: Any, others: Any, ids: Any, R: Any) -> Any:
+        return (logits(trained, others, ids) * R).sum()
+
+    call, gradient = jax.jit(logits), jax.jit(jax.grad(product))
+    return lambda ids: call(*values(), ids), lambda ids, R: gradient(*values(), ids, np.asarray(R, dtype=np.float32))
 
 
-def _by_tensorflow(model: Any, ids: Array, R: Array) -> Any:
+def _by_tensorflow(model: Any) -> Calls:
     import tensorflow as tf
 
-    values = [weight.value for weight in model.trainable_weights]
-    with tf.GradientTape() as tape:
-        logits = model(_inputs(model, ids), training=False)
-        product = tf.reduce_sum(logits * tf.cast(R, logits.dtype))
-    found = tape.gradient(product, values, unconnected_gradients="zero")
-    return [tf.convert_to_tensor(share) for share in found]
+    def gradient(ids: Array, R: Array) -> Any:
+        values = [weight.value for weight in model.trainable_weights]
+        with tf.GradientTape() as tape:
+            logits = model(_inputs(model, ids), training=False)
+            product = tf.reduce_sum(logits * tf.cast(R, logits.dtype))
+        # A lookup's share comes as slices.
+        return [tf.convert_to_tensor(g) for g in tape.gradient(product, values, unconnected_gradients="zero")]
+
+    return functools.partial(_called, model), gradient
 
 
-DIFFERENTIATE: Mapping[str, Callable[[Any, Array, Array], Any]] = {
-    "torch": _by_torch,
-    "jax": _by_jax,
-    "tensorflow": _by_tensorflow,
-}
+CALLS: Mapping[str, Callable[[Any], Calls]] = {"torch": _by_torch, "jax": _by_jax, "tensorflow": _by_tensorflow}
 
 
 def _stored(model: Any, fresh: Callable[[], Any]) -> Any:

@@ -212,6 +212,12 @@ class Mend:
 
 
 _GENERIC = "head.weight = embedding.weight"
+# What mends torch's ways of storing says nothing to a framework that ties in another way.
+_STORED = ("lost-on-deepcopy", "lost-on-load", "lost-on-pickle", "lost-on-save")
+_ELSEWHERE = Cause(
+    "What comes back is tied as what went in.",
+    f"Store with the model that it is tied, or tie again in what comes back: {_GENERIC}",
+)
 
 
 def mend_of(case: Case) -> Mend | None:
@@ -268,7 +274,7 @@ def diagnose(
     out = []
     for cause in sorted(groups, key=rank):
         ids = sorted(groups[cause], key=lambda i: levels[i] != "MUST")
-        text = CAUSES.get(cause, CAUSES["unknown"])
+        text = _ELSEWHERE if idiom and cause in _STORED else CAUSES.get(cause, CAUSES["unknown"])
         seen = "; ".join(dict.fromkeys(findings[i].message for i in ids))
         where = next(
             (str(findings[i].counterexample["where"]) for i in ids if (findings[i].counterexample or {}).get("where")),  # type: ignore[index]

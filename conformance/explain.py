@@ -64,15 +64,15 @@ CAUSES = {
 }
 
 LOST = {
-    "lost-on-deepcopy": "the tie is lost by copy.deepcopy",
+    "lost-on-deepcopy": "the tie is lost by copying",
     "lost-on-pickle": "the tie is lost by pickling",
     "lost-on-cast": "the tie is lost by a cast to another dtype",
-    "lost-on-load": "the tie is lost by loading a state_dict",
+    "lost-on-load": "the tie is lost by loading",
     "lost-on-load-assign": "the tie is lost by load_state_dict(assign=True)",
     "lost-on-train-mode": "the tie is lost by train() or eval()",
     "lost-on-resize": "the tie is lost by resizing the vocabulary",
     "lost-on-materialize": "the tie is lost by building on the meta device and materializing",
-    "lost-on-save": "the tie is lost by torch.save",
+    "lost-on-save": "the tie is lost by saving",
     "lost-on-step": "the tie is lost by an optimizer step",
     "lost-on-move": "the tie is lost by a move to another device",
     "lost-on-freeze": "the tie is lost by freezing or thawing",
