@@ -297,16 +297,11 @@ def within(seconds: float | None, work: Callable[[_Clock | None], T]) -> T:
         unfinished: T | None = clock.partial() if clock.partial is not None else None
         if unfinished is not None:
             return unfinished
-        raise NotJudged(f"the premise was not reached within the timeout of {spoken(seconds)} seconds")
+        raise NotJudged("the premise was not reached within the timeout")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     finished: T = outcome[0]
     return finished
-
-
-def spoken(seconds: float) -> str:
-    """A timeout, of which a little may be gone already."""
-    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def prepared(target: targets.Target, options: Options, flag: bool | None) -> tuple[Built, Declaration, Any]:

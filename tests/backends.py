@@ -22,7 +22,7 @@ def environments() -> list[str]:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ROOT / "tox.ini")
     names = [section.removeprefix("testenv:") for section in parser.sections() if section.startswith("testenv:")]
-    return [name for name in names if "--tie-expected-failures" in parser[f"testenv:{name}"].get("commands", "")]
+    return [name for name in names if "{[backend]pytest}" in parser[f"testenv:{name}"].get("commands", "")]
 
 
 def ended(name: str) -> tuple[str, str]:

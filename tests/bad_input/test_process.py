@@ -49,10 +49,7 @@ def test_what_a_target_leaves_behind(tmp_path, end):
 def test_a_factory_that_sleeps_is_left(tmp_path):
     (tmp_path / "m.py").write_text("import time\ndef make(): time.sleep(50)")
     status, out, err, seconds = started(tmp_path, "m.py:make", "--timeout", "0.5", "--json", "r.json")
-    assert (status, out) == (
-        2,
-        "",
-    ) and err == "tiecheck: the premise was not reached within the timeout of 0.5 seconds\n"
+    assert (status, out, err) == (2, "", "tiecheck: the premise was not reached within the timeout\n")
     assert seconds < 30 and set(os.listdir(tmp_path)) <= {"__pycache__", "err", "m.py", "out"}
 
 
