@@ -1,8 +1,8 @@
 """KerasHub: causal language models over a Backbone whose `ReversibleEmbedding` is called in reverse for the logits.
 
 Every array crosses as NumPy, so the same adapter serves the torch, JAX and TensorFlow backends of Keras; the gradient alone
-is asked of each in its own way. On the torch backend a Keras model is a torch.nn.Module, too: a factory in a file is then
-judged by `tiecheck.adapters.pytorch`, and this adapter takes its own names.
+is asked of each in its own way. A Keras model that a factory in a file gives is judged here too, also on the torch backend,
+where it is a torch.nn.Module as well.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ MODELS: Mapping[str, Architecture] = {
     "llama": Architecture("Llama", _GROUPED),
     "llama3": Architecture("Llama3", _GROUPED),
     "qwen": Architecture("Qwen", _GROUPED),
+    "qwen-bfloat16": Architecture("Qwen", {**_GROUPED, "dtype": "bfloat16"}),
     "qwen-cloned": Architecture("Qwen", _GROUPED, then=_cloned),
     "qwen-moe": Architecture("QwenMoe", {**_EXPERTS, "moe_intermediate_dim": D, "shared_expert_intermediate_dim": D}),
     "qwen3": Architecture("Qwen3", {**_GROUPED, "head_dim": 8}),
@@ -175,7 +176,7 @@ class Variables:
 
     def leaves(self) -> dict[str, Array]:
         """Every weight by its path."""
-        return {name: self._array(weight) for name, weight in self._weights.items()}
+        return {name: self._array(weight.value) for name, weight in self._weights.items()}
 
     def trained(self) -> frozenset[str]:
         """The weights that an optimizer is given."""
