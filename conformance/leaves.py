@@ -20,8 +20,9 @@ from .evidence import Array
 class Leaves(Protocol):
     """One model of a framework. The first three are needed; what is missing of the others makes requirements skip.
 
-    ``model`` is the framework's model as it now is. Further attributes: ``device`` ("cpu"), ``packages`` (names whose versions the report gives), ``idiom`` (the line that ties in this framework), ``unasked`` (a reason for
-    each name below that is missing on purpose).
+    ``model`` is the framework's model as it now is. Further attributes: ``device`` ("cpu"), ``packages`` (names whose versions
+    the report gives), ``idiom`` (the line that ties in this framework), ``unasked`` (a reason for each name below that is
+    missing on purpose).
 
     - ``gradient(ids, R) -> Mapping``: d<R, logits>/d leaf by name, for R of the logits' shape (B, T, C), in eval mode
     - ``stepper(kind, rate, decay) -> Callable[[Mapping], None]``: the framework's own "sgd" (momentum 0.9) or "adamw"; what it
