@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.protocol import Backend, Built
 
+from . import pytorch
+
 if TYPE_CHECKING:
     from .pytorch.subject import TorchSubject
 
@@ -50,13 +52,10 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
     del tied
     if name not in DEMOS:
         raise LookupError(f"there is no demonstration called {name!r}; there are {', '.join(DEMOS)}")
-    import torch
-
     from . import demo_models
 
     kind = getattr(demo_models, DEMOS[name])
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with pytorch.seeded(seed):
         model = kind()
     return Built(model, Declaration(), notes=(f"a demonstration: {_first_line(kind)}",))
 
@@ -65,17 +64,6 @@ def _first_line(kind: type) -> str:
     return (kind.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
 
 
-def subject_of(
-    built: Built,
-    declared: Declaration,
-    *,
-    name: str,
-    seed: int,
-    device: str | None = None,
-    dtype: str | None = None,
-    optimizer: Any = None,
-) -> TorchSubject:
+def subject_of(built: Built, declared: Declaration, **options: Any) -> TorchSubject:
     """The subject that answers for it: the same as for any other module."""
-    from . import pytorch
-
-    return pytorch.subject_of(built, declared, name=name, seed=seed, device=device, dtype=dtype, optimizer=optimizer)
+    return pytorch.subject_of(built, declared, **options)

@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.protocol import Backend, Built
 
+from . import pytorch
 from .huggingface_declared import declared, unwrapped
 from .huggingface_facts import NEVER_TIED, NOT_BY_IDS
 from .huggingface_reference import mapped
@@ -111,7 +112,7 @@ def build(name: str, *, tied: bool | None, seed: int, trust_remote_code: bool = 
     if find_spec("transformers") is None:
         raise NotJudged("hf: targets need the package transformers, which is not installed here")
     tiny = "/" not in name
-    with _seeded(seed):
+    with pytorch.seeded(seed):
         model = (_tiny(name, tied) if tiny else _pretrained(name, tied, trust_remote_code)).float()
     declaration = declared(model)
     if tied is not None:
@@ -127,23 +128,12 @@ def build(name: str, *, tied: bool | None, seed: int, trust_remote_code: bool = 
     )
 
 
-def subject_of(
-    built: Built,
-    declared: Declaration,
-    *,
-    name: str,
-    seed: int,
-    device: str | None = None,
-    dtype: str | None = None,
-    optimizer: Any = None,
-) -> TorchSubject:
+def subject_of(built: Built, declared: Declaration, **options: Any) -> TorchSubject:
     """The subject that answers for it: the same as for any other module, called as its class wants it."""
-    from . import pytorch
-
     built = dataclasses.replace(
         built, extra={"caller": call, "package": "transformers", "mapped": mapped, **built.extra}
     )
-    return pytorch.subject_of(built, declared, name=name, seed=seed, device=device, dtype=dtype, optimizer=optimizer)
+    return pytorch.subject_of(built, declared, **options)
 
 
 def ends_of(model: Any, ids: Any = None, before: Any = None) -> TorchEnds:
@@ -203,15 +193,6 @@ def _note(name: str, model: Any) -> str:
     )
 
 
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
 def _twin(model: Any, name: str, tied: bool) -> Callable[[], int | None]:
     """Counts trainable scalars with the flag turned, on the meta device: None where it is refused or does nothing.
 
@@ -232,7 +213,7 @@ def _twin(model: Any, name: str, tied: bool) -> Callable[[], int | None]:
 
     def careful() -> int | None:
         try:
-            with _seeded(0):
+            with pytorch.seeded(0):
                 return count()
         except Exception:  # whatever a class says against the other value of the flag
             return None

@@ -10,6 +10,8 @@ from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.protocol import Backend, Built
 from tiecheck.reference import GPTConfig, parameter_count
 
+from . import pytorch
+
 if TYPE_CHECKING:
     from .pytorch.subject import TorchSubject
 
@@ -41,11 +43,9 @@ def backend() -> Backend:
 def build(name: str, *, tied: bool | None, seed: int) -> Built:
     """The reference GPT of that name in torch, with the count that its formula gives. LookupError: no such name."""
     config = config_of(name, tied)
-    import torch
     from tiecheck.reference import GPT
 
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with pytorch.seeded(seed):
         model = GPT(config)
     return Built(
         model,
@@ -56,17 +56,6 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
     )
 
 
-def subject_of(
-    built: Built,
-    declared: Declaration,
-    *,
-    name: str,
-    seed: int,
-    device: str | None = None,
-    dtype: str | None = None,
-    optimizer: Any = None,
-) -> TorchSubject:
+def subject_of(built: Built, declared: Declaration, **options: Any) -> TorchSubject:
     """The subject that answers for it: the same as for any other module."""
-    from . import pytorch
-
-    return pytorch.subject_of(built, declared, name=name, seed=seed, device=device, dtype=dtype, optimizer=optimizer)
+    return pytorch.subject_of(built, declared, **options)

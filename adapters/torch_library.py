@@ -13,7 +13,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tiecheck.conformance.declaration import Declaration
-from tiecheck.conformance.protocol import Backend, Built
+from tiecheck.conformance.protocol import Backend, Built, unknown
+
+from . import pytorch
 
 if TYPE_CHECKING:
     from .pytorch.subject import TorchSubject
@@ -59,19 +61,13 @@ def adapter_of(
     def build(name: str, *, tied: bool | None, seed: int) -> Built:
         builder = library.names.get(name)
         if builder is None:
-            known = ", ".join(library.names)
-            raise LookupError(f"{library.backend} has no model {name!r} here; there are {known}")
+            raise unknown(library.backend, name, library.names)
         tied = name in library.tied if tied is None else tied
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with pytorch.seeded(seed):
             model, declared = builder(tied)
         return Built(model, Declaration(tied=tied, **declared), flag=True, notes=("tiny and random",))
 
     def subject_of(built: Built, declared: Declaration, **options: Any) -> TorchSubject:
-        from . import pytorch
-
         extra = {"package": library.package, **built.extra}
         return pytorch.subject_of(dataclasses.replace(built, extra=extra), declared, **options)
 

@@ -7,7 +7,7 @@ one row a position; table (V, D).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -132,6 +132,13 @@ class Adapter(Protocol):
     One that can be asked for identity alone has a further one, which `assert_tied` needs:
     ``ends_of(model, ids, before) -> Ends``. It finds both ends, raises TieLost where they are not one table and NotJudged
     where they cannot be found; ``before`` is what it gave for this model the last time, where that has changed.
+
+    What else the module may say, each with what its absence means:
+
+    - ``FLAG``: whether ``build`` heeds ``tied``, so that ``--declare`` decides how a model is built (absent: it does)
+    - ``SHOWN``: the names that a matrix judges, where it shows only a few of them (absent: all that `backend` lists)
+    - ``every() -> tuple[str, ...]``: the names that a matrix judges where it is asked for all (absent: the same as without)
+    - ``BROKEN``: whether its models are broken on purpose, and left out of a matrix that is not asked for all (absent: no)
     """
 
     def backend(self) -> Backend:
@@ -159,6 +166,11 @@ class Adapter(Protocol):
     ) -> Subject:
         """The subject that answers for a built model."""
         ...
+
+
+def unknown(backend: str, name: str, names: Iterable[str]) -> LookupError:
+    """What ``build`` raises for a name that it does not have."""
+    return LookupError(f"{backend} has no model {name!r} here; there are {', '.join(names)}")
 
 
 def adapters() -> dict[str, Any]:

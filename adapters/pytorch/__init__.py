@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +62,16 @@ def subject_of(
         package=built.extra.get("package", "torch"),
         mapped=built.extra.get("mapped", mapped),
     )
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A block whose draws on the CPU come from the seed; the caller's generator is as it was afterwards."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def ends_of(model: Any, ids: Any = None, before: Any = None) -> TorchEnds:
