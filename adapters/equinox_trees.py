@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tiecheck.conformance.declaration import Declaration
-from tiecheck.conformance.protocol import Backend, Built
+from tiecheck.conformance.protocol import Backend, Built, unknown
 
 if TYPE_CHECKING:
     from tiecheck.conformance.translated import Translated
@@ -22,10 +22,8 @@ NAMES = ("shared", "untied", "aliased")
 def backend() -> Backend:
     """See `tiecheck.conformance.protocol.Adapter`."""
     here = all(find_spec(name) for name in ("equinox", "optax"))
-    return Backend("equinox", "eqx.Module, called with ids (T,) and mapped over the batch", here, ASKS, NAMES)
-
-
-ASKS = ("logits", "writes", "gradients", "steps of optax", "copies, casts, files")
+    asks = ("logits", "writes", "gradients", "steps of optax", "copies, casts, files")
+    return Backend("equinox", "eqx.Module, called with ids (T,) and mapped over the batch", here, asks, NAMES)
 
 
 def accepts(model: object) -> bool:
@@ -37,7 +35,7 @@ def accepts(model: object) -> bool:
 def build(name: str, *, tied: bool | None, seed: int) -> Built:
     """A tiny transformer, tied as the name says. LookupError: no such name."""
     if name not in NAMES:
-        raise LookupError(f"equinox has no model {name!r} here; there are {', '.join(NAMES)}")
+        raise unknown("equinox", name, NAMES)
     import jax
 
     from .examples.equinox_gpt import Model
@@ -47,11 +45,9 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
 
 def subject_of(built: Built, declared: Declaration, **options: Any) -> Translated:
     """See `tiecheck.conformance.protocol.Adapter`."""
-    from tiecheck.conformance import translated
+    from . import pytrees
 
-    from .pytrees import Pytree
-
-    return translated.subject_of(functools.partial(Pytree, _library()))(built, declared, **options)
+    return pytrees.subject_of(_library(), built, declared, **options)
 
 
 @functools.cache

@@ -15,8 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from tiecheck.conformance import translated
+from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way
+from tiecheck.conformance.protocol import Built
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +110,11 @@ class Pytree:
     def _become(self, tree: Any) -> None:
         self.tree = tree
         self.model = self.library.join(self.model, tree)
+
+
+def subject_of(library: Library, built: Built, declared: Declaration, **options: Any) -> translated.Translated:
+    """The subject of a model of that library. See `tiecheck.conformance.protocol.Adapter`."""
+    return translated.subject_of(functools.partial(Pytree, library))(built, declared, **options)
 
 
 @functools.cache
