@@ -5,23 +5,16 @@ Weights are initializers. A write changes one of them in the model and builds th
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import functools
-import io
-import logging
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tiecheck.conformance import translated
-from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way, is_float
@@ -31,6 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FLAG = False
+NAMES = (
+    *("dynamo", "dynamo-large", "dynamo-unoptimized", "torchscript", "torchscript-unfolded", "untied"),
+    *("transposed", "gemm", "optimized"),
+)
+"""What torch's exporters write with their options, and files made by hand, one of them as the optimizer writes it."""
 LARGEST = 1 << 31
 """Bytes of the largest model that protobuf can hand over in one piece."""
 BEYOND: dict[str, Callable[[Array], Array]] = {
@@ -43,8 +41,9 @@ BEYOND: dict[str, Callable[[Array], Array]] = {
 def backend() -> Backend:
     """See `tiecheck.conformance.protocol.Adapter`."""
     here = all(find_spec(name) for name in ("onnx", "onnxruntime"))
-    names = ("PATH.onnx", *EXPORTED, *MADE)
-    return Backend("onnxruntime", "an ONNX file, or an onnx.ModelProto", here, ("logits", "writes", "files"), names)
+    return Backend(
+        "onnxruntime", "an ONNX file, or an onnx.ModelProto", here, ("logits", "writes", "files"), ("PATH.onnx", *NAMES)
+    )
 
 
 def accepts(model: object) -> bool:
@@ -61,12 +60,11 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
         import onnx
 
         return Built(onnx.load(name), untrained=False)
-    if name not in (*EXPORTED, *MADE):
-        known = ", ".join((*EXPORTED, *MADE))
-        raise LookupError(f"onnxruntime has no model {name!r} here; there are {known}, and PATH.onnx")
-    model = copy.deepcopy(_exported(name, seed) if name in EXPORTED else MADE[name](seed))
-    producer = f", exported by torch {model.producer_version}" if name in EXPORTED else ""
-    return Built(model, Declaration(tied=name != "untied"), untrained=False, notes=(f"tiny and random{producer}",))
+    if name not in NAMES:
+        raise LookupError(f"onnxruntime has no model {name!r} here; there are {', '.join(NAMES)}, and PATH.onnx")
+    from .examples.onnx_files import tiny
+
+    return tiny(name, seed)
 
 
 class Initializers:
@@ -93,7 +91,7 @@ class Initializers:
     def logits(self, ids: Array) -> Array:
         """Logits (B, T, V). Where the file fixes a shape, ids are repeated up to it, and what is more is left out."""
         if self._session is None:
-            self._session = _session(self.model)
+            self._session = session(self.model)
         batch, length = self._fixed[0] or ids.shape[0], self._fixed[1] or ids.shape[1]
         if ids.shape[1] > length:
             raise ValueError(f"the file fixes {length} positions")
@@ -133,9 +131,7 @@ class Initializers:
         )
 
 
-def subject_of(built: Built, declared: Declaration, **options: Any) -> translated.Translated:
-    """See `tiecheck.conformance.protocol.Adapter`."""
-    return translated.subject_of(Initializers)(built, declared, **options)
+subject_of = translated.subject_of(Initializers)
 
 
 # --- what is in a file -----------------------------------------------------------------------------------------------
@@ -183,7 +179,7 @@ def _output(model: Any) -> str:
     raise NotJudged("the file has no output of logits: floats of rank 3")
 
 
-def _session(model: Any, **settings: Any) -> Any:
+def session(model: Any, **settings: Any) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -201,134 +197,3 @@ def _saved(model: Any, **options: Any) -> Any:
         path = str(Path(folder) / "model.onnx")
         onnx.save(copy.deepcopy(model), path, **options)
         return onnx.load(path)
-
-
-# --- models of its own -------------------------------------------------------------------------------------------
-
-EXPORTED: dict[str, dict[str, Any]] = {
-    "dynamo": {"dynamo": True},
-    "dynamo-large": {"dynamo": True},
-    "dynamo-unoptimized": {"dynamo": True, "optimize": False},
-    "torchscript": {"dynamo": False},
-    "torchscript-unfolded": {"dynamo": False, "do_constant_folding": False},
-    "untied": {"dynamo": True},
-}
-"""What torch.onnx.export is told, by name."""
-LARGE = 600
-"""Tokens of a table of more than 8192 numbers, which the exporter that is the default does not fold."""
-
-
-@functools.lru_cache(maxsize=4)
-def _exported(name: str, seed: int) -> Any:
-    """The reference network of GPT-2, exported."""
-    import onnx
-    import torch
-    from tiecheck.reference import GPT
-
-    from .reference import CONFIGS
-
-    torch.manual_seed(seed)
-    config = replace(CONFIGS["gpt2"], tied=name != "untied")
-    model = GPT(replace(config, vocabulary=LARGE) if name == "dynamo-large" else config).eval()
-    ids = torch.zeros((2, 8), dtype=torch.int64)
-    options = dict(EXPORTED[name])
-    if options["dynamo"]:
-        options["dynamic_shapes"] = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=64)},)
-        options["verbose"] = False
-    else:
-        options["dynamic_axes"] = {"ids": {0: "batch", 1: "length"}, "logits": {0: "batch", 1: "length"}}
-    with tempfile.TemporaryDirectory() as folder, _silence():
-        path = str(Path(folder) / "model.onnx")
-        torch.onnx.export(model, (ids,), path, input_names=["ids"], output_names=["logits"], **options)
-        return onnx.load(path)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """An exporter says much about itself."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-V, D = 61, 16
-
-
-def _made(seed: int, ends: Callable[[Any], list[Any]]) -> Any:
-    """By hand: a lookup, a mean over what was read, two layers; ``ends`` gives the nodes from "h" (B, T, D) to "logits"."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    rng = np.random.default_rng(seed)
-
-    def drawn(name: str, *shape: int) -> Any:
-        return numpy_helper.from_array(rng.normal(0, 0.3, shape).astype(np.float32), name)
-
-    nodes = [
-        helper.make_node("Gather", ["table", "ids"], ["x"]),
-        helper.make_node("CumSum", ["x", "one"], ["sum"]),
-        helper.make_node("MatMul", ["sum", "up"], ["a"]),
-        helper.make_node("Tanh", ["a"], ["b"]),
-        helper.make_node("MatMul", ["b", "down"], ["c"]),
-        helper.make_node("Add", ["x", "c"], ["h"]),
-        *ends(helper),
-    ]
-    shape = ["batch", "length"]
-    graph = helper.make_graph(
-        nodes,
-        "by hand",
-        [helper.make_tensor_value_info("ids", TensorProto.INT64, shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [*shape, V])],
-        [
-            drawn("table", V, D),
-            drawn("up", D, 2 * D),
-            drawn("down", 2 * D, D),
-            numpy_helper.from_array(np.array(1), "one"),
-            numpy_helper.from_array(np.array([-1, D]), "flat"),
-            numpy_helper.from_array(np.array([V]), "width"),
-        ],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-
-
-def _transposed(seed: int) -> Any:
-    """One initializer, read by Gather and through Transpose by MatMul."""
-    return _made(
-        seed,
-        lambda helper: [
-            helper.make_node("Transpose", ["table"], ["turned"], perm=[1, 0]),
-            helper.make_node("MatMul", ["h", "turned"], ["logits"]),
-        ],
-    )
-
-
-def _gemm(seed: int) -> Any:
-    """One initializer, read by Gather and by Gemm, which transposes it itself."""
-    return _made(
-        seed,
-        lambda helper: [
-            helper.make_node("Shape", ["ids"], ["shape"]),
-            helper.make_node("Reshape", ["h", "flat"], ["h2"]),
-            helper.make_node("Gemm", ["h2", "table"], ["z"], transB=1),
-            helper.make_node("Concat", ["shape", "width"], ["full"], axis=0),
-            helper.make_node("Reshape", ["z", "full"], ["logits"]),
-        ],
-    )
-
-
-def _optimized(seed: int) -> Any:
-    """The first of these as ONNX Runtime's optimizer writes it to a file."""
-    import onnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "optimized.onnx")
-        _session(_transposed(seed), optimized_model_filepath=path)
-        return onnx.load(path)
-
-
-MADE: dict[str, Callable[[int], Any]] = {"transposed": _transposed, "gemm": _gemm, "optimized": _optimized}
-"""Models made by hand, by name."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tiecheck.adapters import llama_cpp_files, onnx_runtime
+from tiecheck.adapters.examples import onnx_files
 from tiecheck.conformance import NotJudged, check
 
 HEADS = {"llama-tied": "tied", "gpt2-tied": "tied", "llama-untied": "untied", "gpt2-untied": "untied"}
@@ -84,7 +85,7 @@ def test_a_file_of_any_shape_is_judged_and_left_alone(
     onnx: Any, tmp_path: Path, batch: Any, length: Any, mask: bool, external: bool
 ) -> None:
     path = tmp_path / "model.onnx"
-    model = with_inputs(onnx, onnx_runtime.MADE["transposed"](0), batch, length, mask)
+    model = with_inputs(onnx, onnx_files.MADE["transposed"](0), batch, length, mask)
     onnx.save(model, path, save_as_external_data=external, location="model.data", size_threshold=0)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     report = check(f"onnxruntime:{path}")
@@ -93,14 +94,14 @@ def test_a_file_of_any_shape_is_judged_and_left_alone(
 
 
 def test_a_model_that_is_handed_in_comes_back_as_it_was(onnx: Any) -> None:
-    model = onnx_runtime.MADE["gemm"](0)
+    model = onnx_files.MADE["gemm"](0)
     before = model.SerializeToString(deterministic=True)
     assert check(model).conforms
     assert model.SerializeToString(deterministic=True) == before
 
 
 def test_a_table_in_a_constant_node_is_found(onnx: Any) -> None:
-    model = onnx_runtime.MADE["transposed"](0)
+    model = onnx_files.MADE["transposed"](0)
     table = next(tensor for tensor in model.graph.initializer if tensor.name == "table")
     node = onnx.helper.make_node("Constant", [], ["table"], value=onnx.numpy_helper.from_array(np.array([0])))
     node.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(table)))
@@ -117,8 +118,8 @@ def test_what_the_optimizer_writes(onnx: Any, tmp_path: Path, level: str) -> Non
     import onnxruntime
 
     path = tmp_path / "optimized.onnx"
-    onnx_runtime._session(
-        onnx_runtime.MADE["transposed"](0),
+    onnx_runtime.session(
+        onnx_files.MADE["transposed"](0),
         optimized_model_filepath=str(path),
         graph_optimization_level=getattr(onnxruntime.GraphOptimizationLevel, level),
     )
@@ -128,7 +129,7 @@ def test_what_the_optimizer_writes(onnx: Any, tmp_path: Path, level: str) -> Non
 
 
 def test_what_cannot_be_fed_is_one_sentence(onnx: Any) -> None:
-    model = onnx_runtime.MADE["gemm"](0)
+    model = onnx_files.MADE["gemm"](0)
     cache = onnx.helper.make_tensor_value_info("past.0", onnx.TensorProto.FLOAT, [1, 2, "past", 4])
     model.graph.input.append(cache)
     with pytest.raises(NotJudged, match=r"wants more than token ids: past\.0"):
