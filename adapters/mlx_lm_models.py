@@ -33,10 +33,10 @@ def backend() -> Backend:
 
 
 def every() -> tuple[str, ...]:
-    """Every model module that takes a tie flag, and those that are shown."""
-    from .examples.mlx_lm_tiny import switched
+    """Every model module of mlx_lm."""
+    from .examples import mlx_lm_tiny
 
-    return tuple(sorted({*SHOWN, *switched()}))
+    return mlx_lm_tiny.every()
 
 
 def accepts(model: object) -> bool:
