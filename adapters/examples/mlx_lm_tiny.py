@@ -189,12 +189,117 @@ SIZES: dict[str, Any] = {
 BLANK: dict[type, Any] = {int: 2, float: 1.0, bool: False, str: "", list: [], dict: {}}
 """What a field that has neither a name of SIZES nor a default is given, by its type; others are missing."""
 
+MIXED = ["sliding_attention", "full_attention"]
+YARN = {"rope_theta": 10000.0, "rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64, "beta_fast": 32}
+YARN |= {"beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1, "type": "yarn"}
+KDA = {"kda_layers": [1], "full_attn_layers": [2], "num_heads": 2, "head_dim": 16, "short_conv_kernel_size": 4}
 MORE: dict[str, dict[str, Any]] = {
+    "afm7": {"num_kv_reuse_layers": 1, "num_layers": 3},
+    "baichuan_m1": {"sliding_window": 8, "sliding_window_layers": [], "conv_window": 2},
+    "cohere2": {"sliding_window_pattern": 2},
+    "dbrx": {
+        "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
+    },
+    "deepseek_v2": {"rope_scaling": YARN, "topk_method": "greedy"},
+    "exaone_moe": {"layer_types": MIXED, "is_moe_layer": [False, True]},
+    "gear": {"layer_types": MIXED},
+    "gemma3_text": {"sliding_window_pattern": 2},
+    "gemma3n": {
+        "num_hidden_layers": 4,
+        "layer_types": [*MIXED, *MIXED],
+        "num_kv_shared_layers": 2,
+        "vocab_size_per_layer_input": V,
+        "hidden_size_per_layer_input": 8,
+        "activation_sparsity_pattern": [0.0] * 4,
+        "intermediate_size": [64] * 4,
+        "altup_num_inputs": 2,
+        "altup_active_idx": 0,
+        "altup_coef_clip": 120.0,
+        "altup_correct_scale": True,
+        "laurel_rank": 8,
+    },
+    "gemma4_text": {
+        "num_hidden_layers": 4,
+        "layer_types": [*MIXED, *MIXED],
+        "num_kv_shared_layers": 2,
+        "vocab_size_per_layer_input": V,
+        "hidden_size_per_layer_input": 8,
+        "global_head_dim": 16,
+        "rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE},
+    },
+    "gpt_oss": {"layer_types": MIXED},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"], "position_embedding_type": "rope"},
+    "hunyuan": {
+        "num_experts": 1,
+        "moe_topk": 1,
+        "num_shared_expert": 1,
+        "use_cla": False,
+        "cla_share_factor": 1,
+        "rope_scaling": {"alpha": 1000.0, "factor": 1.0, "type": "dynamic"},
+    },
+    "jamba": {"layers_block_type": ["mamba", "attention"], "expert_layer_offset": 1},
+    "kimi_k3": {
+        "hidden_act": "situ",
+        "linear_attn_config": {**KDA, "gate_lower_bound": -5.0, "gate_low_rank_dim": 8},
+        "attn_res_block_size": 2,
+        "num_key_value_heads": 2,
+    },
+    "kimi_linear": {"linear_attn_config": KDA},
+    "lfm2": {"layer_types": ["conv", "full_attention"], "full_attn_idxs": [1], "conv_bias": False},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "full_attn_idxs": [1], "conv_bias": False},
+    "lille-130m": {"n_embd": 64},
+    "llama4": {"num_experts_per_tok": 1},
+    "llama4_text": {"no_rope_layers": [1, 0]},
+    "longcat_flash": {"mla_scale_q_lora": True, "mla_scale_kv_lora": True, "zero_expert_type": "identity"},
+    "longcat_flash_ngram": {"mla_scale_q_lora": True, "mla_scale_kv_lora": True},
+    "mellum": {"layer_types": MIXED, "rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE}},
+    "mimo_v2_flash": {
+        "moe_layer_freq": [0, 1],
+        "hybrid_layer_pattern": [0, 1],
+        "swa_head_dim": 16,
+        "swa_v_head_dim": 16,
+        "partial_rotary_factor": 0.5,
+    },
+    "minicpm3": {
+        "rope_scaling": {"original_max_position_embeddings": 64, "short_factor": [1.0] * 4, "long_factor": [1.0] * 4},
+    },
+    "minimax_m3_vl": {"moe_layer_freq": [0, 1], "layer_types": FULL, "rotary_dim": 8},
+    "ministral3": {"rope_parameters": YARN},
+    "mistral4": {"rope_parameters": YARN},
+    "muse_spark": {
+        "mlp_layer_types": ["sparse", "sparse"],
+        "layer_types": MIXED,
+        "layer_rope_theta": [10000.0, 0.0],
+    },
+    "nemotron-nas": {
+        "block_configs": [{"attention": {"n_heads_in_group": 1}, "ffn": {"ffn_mult": 1.0}} for _ in range(2)],
+    },
+    "nemotron_h": {"hybrid_override_pattern": ["M", "*", "-", "E"], "num_hidden_layers": 4},
+    "olmo3": {"layer_types": MIXED},
+    "openelm": {"num_query_heads": [2, 2], "num_kv_heads": [2, 2], "ffn_multipliers": [1.0, 2.0], "ffn_dim_divisor": 8},
+    "plamo": {"n_shared_head": 2},
+    "qwen3_5": {"full_attention_interval": 2},
+    "qwen3_5_moe": {"full_attention_interval": 2},
+    "qwen3_next": {"full_attention_interval": 2},
+    "recurrent_gemma": {"block_types": ["recurrent", "attention"], "conv1d_width": 4},
+    "spark2_5": {"layer_types": MIXED, "rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE}},
+    "step3p5": {"num_attention_groups": 2, "moe_top_k": 2, "layer_types": FULL, "moe_layers_enum": "1"},
 }
 """What a type needs beside that, or otherwise; None: the field's own default."""
 
 
-TEXT: dict[str, str] = {}
+TEXT = {
+    "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "lfm2-vl": "lfm2",
+    "mistral3": "llama",
+    "pixtral": "llama",
+    "qwen2_vl": "qwen2",
+    "qwen3_vl": "qwen3",
+    "qwen3_vl_moe": "qwen3_moe",
+    "qwen3_5_moe": "qwen3_5",
+}
 """Wrappers of another module's language model, by the module; those with arguments of their own for it are found by these."""
 
 FLAGLESS: dict[str, bool] = {}
@@ -234,8 +339,8 @@ def _fields(name: str) -> dict[str, dataclasses.Field[Any]]:
 def _text_fields(name: str) -> dict[str, dataclasses.Field[Any]]:
     """Of the arguments that the language model is built from."""
     if name in TEXT:
-        return _fields(TEXT[name])
-    for own in ("TextArgs", "TextConfig"):
+        return _text_fields(TEXT[name])
+    for own in ("TextModelArgs", "TextArgs", "TextConfig"):
         found = getattr(_module(name), own, None)
         if found is not None and "text_config" in _fields(name):
             return {f.name: f for f in dataclasses.fields(found)}
