@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tiecheck.conformance import translated
+from tiecheck.conformance.errors import line
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way
+from tiecheck.conformance.operations import Broken
 from tiecheck.conformance.protocol import Backend, Built
 
 if TYPE_CHECKING:
@@ -112,7 +114,11 @@ class Network:
     def ways(self) -> tuple[Way, ...]:
         """What users of MLX do to a module."""
         mx = self._mx
+        library = (
+            Way("save", "mlx_lm.utils.save_model(folder, model); load_model(folder)", _through_folder, fresh=True),
+        )
         return (
+            *(library if find_spec("mlx_lm") is not None else ()),
             Way("deepcopy", "copy.deepcopy(model)", lambda model, fresh: copy.deepcopy(model)),
             Way("save", "model.save_weights(file); fresh.load_weights(file)", _through_file, fresh=True),
             Way("load", "fresh.update(model.parameters())", _updated, fresh=True),
@@ -145,6 +151,22 @@ def _through_file(model: Any, fresh: Callable[[], Any]) -> Any:
 
         mx.eval(other.parameters())  # MLX reads when a value is wanted, and the file is about to go
     return other
+
+
+def _through_folder(model: Any, fresh: Callable[[], Any]) -> Any:
+    """The library's own reading: it calls the ``sanitize`` of the model's class, and misses no name silently."""
+    from mlx_lm.utils import load_model, save_model
+
+    class Arguments:
+        from_dict = staticmethod(lambda config: None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(folder, model)
+        Path(folder, "config.json").write_text("{}", "utf-8")
+        try:
+            return load_model(Path(folder), get_model_classes=lambda config: (lambda arguments: fresh(), Arguments))[0]
+        except (ValueError, AttributeError) as error:
+            raise Broken(f"load_model refuses what save_model wrote: {line(error)}") from error
 
 
 def _updated(model: Any, fresh: Callable[[], Any]) -> Any:

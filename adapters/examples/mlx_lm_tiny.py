@@ -249,7 +249,7 @@ MORE: dict[str, dict[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"], "full_attn_idxs": [1], "conv_bias": False},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "full_attn_idxs": [1], "conv_bias": False},
     "lille-130m": {"n_embd": 64},
-    "llama4": {"num_experts_per_tok": 1},
+    "llama4": {"num_experts_per_tok": 1, "num_hidden_layers": 4},
     "llama4_text": {"no_rope_layers": [1, 0]},
     "longcat_flash": {"mla_scale_q_lora": True, "mla_scale_kv_lora": True, "zero_expert_type": "identity"},
     "longcat_flash_ngram": {"mla_scale_q_lora": True, "mla_scale_kv_lora": True},
@@ -269,6 +269,7 @@ MORE: dict[str, dict[str, Any]] = {
     "mistral4": {"rope_parameters": YARN},
     "muse_spark": {
         "mlp_layer_types": ["sparse", "sparse"],
+        "num_shared_experts": 0,
         "layer_types": MIXED,
         "layer_rope_theta": [10000.0, 0.0],
     },
@@ -278,12 +279,13 @@ MORE: dict[str, dict[str, Any]] = {
     "nemotron_h": {"hybrid_override_pattern": ["M", "*", "-", "E"], "num_hidden_layers": 4},
     "olmo3": {"layer_types": MIXED},
     "openelm": {"num_query_heads": [2, 2], "num_kv_heads": [2, 2], "ffn_multipliers": [1.0, 2.0], "ffn_dim_divisor": 8},
+    "phi3small": {"vocab_size": 100352, "hidden_size": 16, "num_hidden_layers": 1},  # it writes columns up to 100351
     "plamo": {"n_shared_head": 2},
     "qwen3_5": {"full_attention_interval": 2},
     "qwen3_5_moe": {"full_attention_interval": 2},
     "qwen3_next": {"full_attention_interval": 2},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"], "conv1d_width": 4},
-    "spark2_5": {"layer_types": MIXED, "rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE}},
+    "spark2_5": {"hidden_act": "gelu", "layer_types": MIXED, "rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE}},
     "step3p5": {"num_attention_groups": 2, "moe_top_k": 2, "layer_types": FULL, "moe_layers_enum": "1"},
 }
 """What a type needs beside that, or otherwise; None: the field's own default."""
@@ -302,15 +304,19 @@ TEXT = {
 }
 """Wrappers of another module's language model, by the module; those with arguments of their own for it are found by these."""
 
-FLAGLESS: dict[str, bool] = {}
-"""Whether a module without a flag ties, as its source says."""
+ALWAYS = ("afm7", "cohere", "cohere2", "gemma", "gemma2", "gemma3n", "gpt2", "lfm2", "lfm2-vl", "lfm2_moe", "phi3small")
+"""Modules that take no flag, and call ``as_linear`` of their embedding whatever their config says."""
+
+NEVER = (
+    *("Klear", "dbrx", "deepseek", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v41", "glm4", "glm_moe_dsa"),
+    *("gpt_neox", "gpt_oss", "gptj", "kimi_k25", "kimi_vl", "llama4", "longcat_flash", "longcat_flash_ngram"),
+    *("mimo_v2_flash", "muse_spark", "nanochat", "nemotron_h", "phi", "phimoe", "phixtral", "pixtral", "plamo", "qwen"),
+    *("stablelm", "talkie"),
+)
+"""Modules that take no flag (pixtral sets it to False whatever it is given), and always build a head of their own."""
 
 BY_WEIGHTS = ("gemma3", "gemma3_text", "recurrent_gemma")
 """``sanitize`` drops the head where the weights have none: such a model is built untied, and tied by its loading."""
-
-
-def _root(arguments: Any, tied: bool) -> dict[str, Any]:
-    return {"input_scale": math.sqrt(arguments.hidden_size)}
 
 
 @cache
@@ -349,6 +355,8 @@ def _text_fields(name: str) -> dict[str, dataclasses.Field[Any]]:
 
 def switch_of(name: str) -> str | None:
     """The field that turns the tie on and off."""
+    if name in (*ALWAYS, *NEVER):
+        return None
     return next((word for word in SWITCHES if word in _text_fields(name)), None)
 
 
@@ -417,14 +425,13 @@ def tiny(name: str, tied: bool | None, seed: int) -> Built:
         raise NotJudged(f"mlx_lm.models.{name} cannot be imported: {module}")
     switch = switch_of(name)
     flag = switch is not None or name in BY_WEIGHTS
-    if not flag and tied is not None:
-        if name not in FLAGLESS:
-            raise NotJudged(f"mlx-lm:{name} has no tie flag, and whether it ties is not known here")
-        if tied is not FLAGLESS[name]:
-            raise NotJudged(f"mlx-lm:{name} has no tie flag: it {'always' if FLAGLESS[name] else 'never'} ties")
+    if not flag and name not in (*ALWAYS, *NEVER):
+        raise NotJudged(f"mlx-lm:{name} has no tie flag, and whether it ties is not known here")
+    if not flag and tied not in (None, name in ALWAYS):
+        raise NotJudged(f"mlx-lm:{name} has no tie flag: it {'always' if name in ALWAYS else 'never'} ties")
     model, arguments = _made(name, tied, seed)
     if tied is None:
-        tied = bool(getattr(arguments, switch)) if switch else FLAGLESS.get(name, False)
+        tied = bool(getattr(arguments, switch)) if switch else name in ALWAYS
     does = tied
 
     def twin() -> int | None:
@@ -434,13 +441,78 @@ def tiny(name: str, tied: bool | None, seed: int) -> Built:
             return None
         return sum(int(leaf.size) for _, leaf in tree_flatten(other.trainable_parameters()))
 
-    declared = Declaration(tied=tied, **declared_of(TEXT.get(name, name), arguments, tied))
-    return Built(model, declared, flag, ("tiny and random",), twin=twin if flag else None)
+    declared = Declaration(tied=tied, **declared_of(name, arguments, tied))
+    return Built(model, declared, True, ("tiny and random",), twin=twin if flag else None)
 
 
 def declared_of(name: str, arguments: Any, tied: bool) -> dict[str, Any]:
     """What an architecture adds on purpose."""
-    return SCALES[name](arguments, tied) if name in SCALES else {}
+    own = SCALES.get(name) or SCALES.get(TEXT.get(name, ""))
+    return own(arguments, tied) if own else {}
 
 
-SCALES: dict[str, Callable[[Any, bool], dict[str, Any]]] = {}
+def _root(a: Any) -> float:
+    return math.sqrt(a.hidden_size)
+
+
+SCALES: dict[str, Callable[[Any, bool], dict[str, Any]]] = {
+    # if self.mup_enabled: h = h * math.sqrt(self.hidden_size)
+    "afmoe": lambda a, tied: {"input_scale": _root(a) if a.mup_enabled else 1.0},
+    # out = out * self.model.args.logit_scale
+    "cohere": lambda a, tied: {"output_scale": a.logit_scale},
+    "cohere2": lambda a, tied: {"output_scale": a.logit_scale},
+    # tied: out * (lm_head_multiplier / embedding_multiplier), for the table holds the one that sanitize folded in
+    "falcon_h1": lambda a, tied: {"output_scale": a.lm_head_multiplier / a.embedding_multiplier if tied else 1.0},
+    # h = self.embed_tokens(inputs) * self.embed_scale; out = mx.tanh(out / cap) * cap
+    "gear": lambda a, tied: {"input_scale": _root(a), "logit_softcap": a.final_logit_softcapping},
+    # h = h * (self.args.hidden_size**0.5)
+    "gemma": lambda a, tied: {"input_scale": _root(a)},
+    # the same; out = mx.tanh(out / self.final_logit_softcapping) * self.final_logit_softcapping
+    "gemma2": lambda a, tied: {"input_scale": _root(a), "logit_softcap": a.final_logit_softcapping},
+    # h *= mx.array(self.args.hidden_size**0.5, mx.bfloat16): sqrt(D), rounded
+    "gemma3_text": lambda a, tied: {"input_scale": float(mx.array(_root(a), mx.bfloat16).item())},
+    # h = self.embed_tokens(inputs) * (self.hidden_size**0.5); logit_softcap(self.final_logit_softcapping, out)
+    "gemma3n": lambda a, tied: {"input_scale": _root(a), "logit_softcap": a.final_logit_softcapping},
+    # self.embed_scale = config.hidden_size**0.5; logit_softcap(self.final_logit_softcapping, out)
+    "gemma4_text": lambda a, tied: {"input_scale": _root(a), "logit_softcap": a.final_logit_softcapping},
+    # self.lm_head = nn.Linear(args.n_embd, args.vocab_size, bias=True)
+    "gptj": lambda a, tied: {"output_bias": True},
+    # self.embed_tokens(inputs) * self.embedding_multiplier; out / self.logits_scaling
+    **dict.fromkeys(
+        ("granite", "granitemoe", "granitemoehybrid"),
+        lambda a, tied: {"input_scale": a.embedding_multiplier, "output_scale": 1 / a.logits_scaling},
+    ),
+    # self.embed_tokens(inputs) * scale_emb; untied alone: self.lm_head(out / (hidden_size / dim_model_base))
+    **dict.fromkeys(
+        ("minicpm", "minicpm3"),
+        lambda a, tied: {
+            "input_scale": a.scale_emb,
+            "output_scale": 1.0 if tied else a.dim_model_base / a.hidden_size,
+        },
+    ),
+    # out = out * self.args.output_multiplier; mx.tanh(out / cap) * cap
+    "muse_glimmer": lambda a, tied: {
+        "output_scale": a.output_multiplier,
+        "logit_softcap": a.final_logit_softcapping,
+    },
+    # the same, of self.args.text
+    "muse_spark": lambda a, tied: {
+        "output_scale": a.text.output_multiplier,
+        "logit_softcap": a.text.final_logit_softcapping,
+    },
+    # def softcap(logits, cap=15.0)
+    "nanochat": lambda a, tied: {"logit_softcap": 15.0},
+    # self.lm_head = nn.Linear(..., bias=True); phixtral: OutputHead.linear
+    **dict.fromkeys(("phi", "phimoe", "phixtral"), lambda a, tied: {"output_bias": True}),
+    # if self.mup_embedding_multiplier: h = self.mup_embedding_multiplier * h; out / self.mup_width_multiplier
+    "phi3small": lambda a, tied: {
+        "input_scale": a.mup_embedding_multiplier,
+        "output_scale": 1 / a.mup_width_multiplier,
+    },
+    # if self.scale_by_sqrt_dim: x = x * math.sqrt(x.shape[-1]); logits = mx.tanh(logits / c) * c
+    "recurrent_gemma": lambda a, tied: {
+        "input_scale": _root(a) if a.embeddings_scale_by_sqrt_dim else 1.0,
+        "logit_softcap": a.logits_soft_cap,
+    },
+}
+"""By module, with what its source says."""
