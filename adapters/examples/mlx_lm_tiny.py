@@ -12,7 +12,7 @@ import pkgutil
 import typing
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -297,6 +297,7 @@ TEXT = {
     "lfm2-vl": "lfm2",
     "mistral3": "llama",
     "pixtral": "llama",
+    "prism_hadamard_qwen35": "qwen3_5",
     "qwen2_vl": "qwen2",
     "qwen3_vl": "qwen3",
     "qwen3_vl_moe": "qwen3_moe",
@@ -411,9 +412,13 @@ def _made(name: str, tied: bool | None, seed: int) -> tuple[Any, Any]:
         if name in BY_WEIGHTS and tied:
             getattr(model, "language_model", model).sanitize({})
         mx.eval(model.parameters())
+        model.eval().trainable_parameters()
     except Exception as error:
         raise NotJudged(f"mlx-lm:{name} cannot be built tiny from its ModelArgs: {line(error)}") from error
-    return model, getattr(getattr(model, "language_model", model), "args", arguments)
+    own = getattr(arguments, "text_config", None)
+    if isinstance(own, dict):
+        return model, getattr(getattr(model, "language_model", None), "args", SimpleNamespace(**{**vars(arguments), **own}))
+    return model, own or arguments
 
 
 def tiny(name: str, tied: bool | None, seed: int) -> Built:
