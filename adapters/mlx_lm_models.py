@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from tiecheck.conformance import translated
-from tiecheck.conformance.errors import line
+from tiecheck.conformance.declaration import Declaration
+from tiecheck.conformance.errors import NoBackward, line
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way
 from tiecheck.conformance.operations import Broken
@@ -54,11 +55,15 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
     return tiny(name, tied, seed)
 
 
-class Network:
-    """What MLX says of one module. Leaves are what ``parameters()`` lists, by path."""
+class Forward:
+    """What MLX says of one module, but for gradients. Leaves are what ``parameters()`` lists, by path."""
 
     packages = ("mlx", "mlx-lm")
     idiom = "logits = self.embed_tokens.as_linear(h)"
+    # h is then known up to a constant alone, and the head's share of a gradient, R^T h, not at all.
+    unasked: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("gradient", "stepper"), "the head has a bias, and the hidden states cannot be told from it without a look inside"
+    )
 
     def __init__(self, model: Any) -> None:
         import mlx.core as mx
@@ -84,33 +89,6 @@ class Network:
         """Another array in the leaf's place."""
         self.model.update(self._tree([(name, self._like(name, values))]))
 
-    def gradient(self, ids: Array, R: Array) -> dict[str, Array]:
-        """d<R, logits>/d leaf, by `nn.value_and_grad`."""
-        import mlx.nn as nn
-
-        def product(model: Any) -> Any:
-            logits = model(self._mx.array(ids))
-            return (self._mx.array(R.astype(np.float32)).astype(logits.dtype) * logits).sum()
-
-        _, found = nn.value_and_grad(self.model, product)(self.model)
-        return {name: self._numpy(leaf) for name, leaf in self._flat(found)}
-
-    def stepper(self, kind: str, rate: float, decay: float) -> Callable[[Mapping[str, Array]], None]:
-        """An optimizer of mlx.optimizers over the module."""
-        import mlx.optimizers as optimizers
-
-        if kind == "sgd":
-            optimizer = optimizers.SGD(rate, momentum=0.9, weight_decay=decay)
-        else:
-            optimizer = optimizers.AdamW(rate, weight_decay=decay, bias_correction=True)
-
-        def step(gradients: Mapping[str, Array]) -> None:
-            named = [(name, self._like(name, value)) for name, value in gradients.items()]
-            optimizer.update(self.model, self._tree(named))
-            self._mx.eval(self.model.parameters(), optimizer.state)
-
-        return step
-
     def ways(self) -> tuple[Way, ...]:
         """What users of MLX do to a module."""
         mx = self._mx
@@ -134,6 +112,42 @@ class Network:
     def _numpy(self, leaf: Any) -> Array:
         """NumPy has no bfloat16: such leaves are widened, which loses nothing."""
         return np.array(leaf.astype(self._mx.float32) if leaf.dtype == self._mx.bfloat16 else leaf)
+
+
+class Network(Forward):
+    """The same with its gradients and optimizers."""
+
+    unasked: ClassVar[dict[str, str]] = {}
+
+    def gradient(self, ids: Array, R: Array) -> dict[str, Array]:
+        """d<R, logits>/d leaf, by `nn.value_and_grad`. Raises NoBackward."""
+        import mlx.nn as nn
+
+        def product(model: Any) -> Any:
+            logits = model(self._mx.array(ids))
+            return (self._mx.array(R.astype(np.float32)).astype(logits.dtype) * logits).sum()
+
+        try:
+            _, found = nn.value_and_grad(self.model, product)(self.model)
+        except ValueError as error:  # MLX cannot differentiate some of what deepseek_v41 computes
+            raise NoBackward(line(error)) from error
+        return {name: self._numpy(leaf) for name, leaf in self._flat(found)}
+
+    def stepper(self, kind: str, rate: float, decay: float) -> Callable[[Mapping[str, Array]], None]:
+        """An optimizer of mlx.optimizers over the module."""
+        import mlx.optimizers as optimizers
+
+        if kind == "sgd":
+            optimizer = optimizers.SGD(rate, momentum=0.9, weight_decay=decay)
+        else:
+            optimizer = optimizers.AdamW(rate, weight_decay=decay, bias_correction=True)
+
+        def step(gradients: Mapping[str, Array]) -> None:
+            named = [(name, self._like(name, value)) for name, value in gradients.items()]
+            optimizer.update(self.model, self._tree(named))
+            self._mx.eval(self.model.parameters(), optimizer.state)
+
+        return step
 
 
 def _done(model: Any, *results: Any) -> Any:
@@ -175,4 +189,6 @@ def _updated(model: Any, fresh: Callable[[], Any]) -> Any:
     return other
 
 
-subject_of = translated.subject_of(Network)
+def subject_of(built: Built, declared: Declaration, **options: Any) -> translated.Translated:
+    """See `tiecheck.conformance.protocol.Adapter`."""
+    return translated.subject_of(Forward if declared.output_bias else Network)(built, declared, **options)

@@ -279,7 +279,6 @@ MORE: dict[str, dict[str, Any]] = {
     "nemotron_h": {"hybrid_override_pattern": ["M", "*", "-", "E"], "num_hidden_layers": 4},
     "olmo3": {"layer_types": MIXED},
     "openelm": {"num_query_heads": [2, 2], "num_kv_heads": [2, 2], "ffn_multipliers": [1.0, 2.0], "ffn_dim_divisor": 8},
-    "phi3small": {"vocab_size": 100352, "hidden_size": 16, "num_hidden_layers": 1},  # it writes columns up to 100351
     "plamo": {"n_shared_head": 2},
     "qwen3_5": {"full_attention_interval": 2},
     "qwen3_5_moe": {"full_attention_interval": 2},
@@ -305,7 +304,7 @@ TEXT = {
 }
 """Wrappers of another module's language model, by the module; those with arguments of their own for it are found by these."""
 
-ALWAYS = ("afm7", "cohere", "cohere2", "gemma", "gemma2", "gemma3n", "gpt2", "lfm2", "lfm2-vl", "lfm2_moe", "phi3small")
+ALWAYS = ("afm7", "cohere", "cohere2", "gemma", "gemma2", "gemma3n", "gpt2", "lfm2", "lfm2-vl", "lfm2_moe")
 """Modules that take no flag, and call ``as_linear`` of their embedding whatever their config says."""
 
 NEVER = (
@@ -315,6 +314,12 @@ NEVER = (
     *("stablelm", "talkie"),
 )
 """Modules that take no flag (pixtral sets it to False whatever it is given), and always build a head of their own."""
+
+REFUSED = {
+    "phi3small": "it writes -inf to columns 100256 to 100351 of its logits, which past the end of a tiny vocabulary is memory "
+    "of something else",
+}
+"""Modules that can be built and must not be run."""
 
 BY_WEIGHTS = ("gemma3", "gemma3_text", "recurrent_gemma")
 """``sanitize`` drops the head where the weights have none: such a model is built untied, and tied by its loading."""
@@ -428,6 +433,8 @@ def tiny(name: str, tied: bool | None, seed: int) -> Built:
     module = _module(name)
     if isinstance(module, str):
         raise NotJudged(f"mlx_lm.models.{name} cannot be imported: {module}")
+    if name in REFUSED:
+        raise NotJudged(f"mlx-lm:{name} cannot be judged tiny: {REFUSED[name]}")
     switch = switch_of(name)
     flag = switch is not None or name in BY_WEIGHTS
     if not flag and name not in (*ALWAYS, *NEVER):
@@ -509,11 +516,6 @@ SCALES: dict[str, Callable[[Any, bool], dict[str, Any]]] = {
     "nanochat": lambda a, tied: {"logit_softcap": 15.0},
     # self.lm_head = nn.Linear(..., bias=True); phixtral: OutputHead.linear
     **dict.fromkeys(("phi", "phimoe", "phixtral"), lambda a, tied: {"output_bias": True}),
-    # if self.mup_embedding_multiplier: h = self.mup_embedding_multiplier * h; out / self.mup_width_multiplier
-    "phi3small": lambda a, tied: {
-        "input_scale": a.mup_embedding_multiplier,
-        "output_scale": 1 / a.mup_width_multiplier,
-    },
     # if self.scale_by_sqrt_dim: x = x * math.sqrt(x.shape[-1]); logits = mx.tanh(logits / c) * c
     "recurrent_gemma": lambda a, tied: {
         "input_scale": _root(a) if a.embeddings_scale_by_sqrt_dim else 1.0,
