@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from tiecheck.conformance import translated
 from tiecheck.conformance.declaration import Declaration
-from tiecheck.conformance.errors import NoBackward, line
+from tiecheck.conformance.errors import NotJudged, line
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way
 from tiecheck.conformance.operations import Broken
@@ -60,9 +60,8 @@ class Forward:
 
     packages = ("mlx", "mlx-lm")
     idiom = "logits = self.embed_tokens.as_linear(h)"
-    # h is then known up to a constant alone, and the head's share of a gradient, R^T h, not at all.
     unasked: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("gradient", "stepper"), "the head has a bias, and the hidden states cannot be told from it without a look inside"
+        ("gradient", "stepper"), "MLX cannot differentiate the model: it raises for the indices of a gather"
     )
 
     def __init__(self, model: Any) -> None:
@@ -120,17 +119,14 @@ class Network(Forward):
     unasked: ClassVar[dict[str, str]] = {}
 
     def gradient(self, ids: Array, R: Array) -> dict[str, Array]:
-        """d<R, logits>/d leaf, by `nn.value_and_grad`. Raises NoBackward."""
+        """d<R, logits>/d leaf, by `nn.value_and_grad`."""
         import mlx.nn as nn
 
         def product(model: Any) -> Any:
             logits = model(self._mx.array(ids))
             return (self._mx.array(R.astype(np.float32)).astype(logits.dtype) * logits).sum()
 
-        try:
-            _, found = nn.value_and_grad(self.model, product)(self.model)
-        except ValueError as error:  # MLX cannot differentiate some of what deepseek_v41 computes
-            raise NoBackward(line(error)) from error
+        _, found = nn.value_and_grad(self.model, product)(self.model)
         return {name: self._numpy(leaf) for name, leaf in self._flat(found)}
 
     def stepper(self, kind: str, rate: float, decay: float) -> Callable[[Mapping[str, Array]], None]:
@@ -190,5 +186,10 @@ def _updated(model: Any, fresh: Callable[[], Any]) -> Any:
 
 
 def subject_of(built: Built, declared: Declaration, **options: Any) -> translated.Translated:
-    """See `tiecheck.conformance.protocol.Adapter`."""
-    return translated.subject_of(Forward if declared.output_bias else Network)(built, declared, **options)
+    """The subject. Raises NotJudged for a declared output bias, from which h could not be told."""
+    if declared.output_bias:
+        raise NotJudged(
+            "an output bias is declared, and an MLX module cannot be watched: h cannot be told from the bias"
+        )
+    plain = built.extra.get("differentiable", True)
+    return translated.subject_of(Network if plain else Forward)(built, declared, **options)

@@ -190,7 +190,13 @@ BLANK: dict[type, Any] = {int: 2, float: 1.0, bool: False, str: "", list: [], di
 """What a field that has neither a name of SIZES nor a default is given, by its type; others are missing."""
 
 MIXED = ["sliding_attention", "full_attention"]
-YARN = {"rope_theta": 10000.0, "rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64, "beta_fast": 32}
+YARN = {
+    "rope_theta": 10000.0,
+    "rope_type": "yarn",
+    "factor": 2.0,
+    "original_max_position_embeddings": 64,
+    "beta_fast": 32,
+}
 YARN |= {"beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1, "type": "yarn"}
 KDA = {"kda_layers": [1], "full_attn_layers": [2], "num_heads": 2, "head_dim": 16, "short_conv_kernel_size": 4}
 MORE: dict[str, dict[str, Any]] = {
@@ -284,7 +290,11 @@ MORE: dict[str, dict[str, Any]] = {
     "qwen3_5_moe": {"full_attention_interval": 2},
     "qwen3_next": {"full_attention_interval": 2},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"], "conv1d_width": 4},
-    "spark2_5": {"hidden_act": "gelu", "layer_types": MIXED, "rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE}},
+    "spark2_5": {
+        "hidden_act": "gelu",
+        "layer_types": MIXED,
+        "rope_parameters": {"full_attention": ROPE, "sliding_attention": ROPE},
+    },
     "step3p5": {"num_attention_groups": 2, "moe_top_k": 2, "layer_types": FULL, "moe_layers_enum": "1"},
 }
 """What a type needs beside that, or otherwise; None: the field's own default."""
@@ -320,6 +330,9 @@ REFUSED = {
     "of something else",
 }
 """Modules that can be built and must not be run."""
+
+UNDIFFERENTIABLE = ("deepseek_v41",)
+"""``nn.value_and_grad`` raises: the experts' ``gather_axis`` is differentiated with respect to its indices."""
 
 BY_WEIGHTS = ("gemma3", "gemma3_text", "recurrent_gemma")
 """``sanitize`` drops the head where the weights have none: such a model is built untied, and tied by its loading."""
@@ -376,7 +389,7 @@ def _filled(name: str, tied: bool | None) -> dict[str, Any]:
     known = {key: value for key, value in known.items() if key not in more or value is not ...}
     known["model_type"] = more.get("model_type", name)
     out: dict[str, Any] = {}
-    for key, field in _fields(name).items():
+    for key, _field in _fields(name).items():
         if key == "text_config":
             out[key] = {**known, **_blanks(_text_fields(name), known, name)}
         elif key in known:
@@ -422,7 +435,9 @@ def _made(name: str, tied: bool | None, seed: int) -> tuple[Any, Any]:
         raise NotJudged(f"mlx-lm:{name} cannot be built tiny from its ModelArgs: {line(error)}") from error
     own = getattr(arguments, "text_config", None)
     if isinstance(own, dict):
-        return model, getattr(getattr(model, "language_model", None), "args", SimpleNamespace(**{**vars(arguments), **own}))
+        return model, getattr(
+            getattr(model, "language_model", None), "args", SimpleNamespace(**{**vars(arguments), **own})
+        )
     return model, own or arguments
 
 
@@ -454,7 +469,8 @@ def tiny(name: str, tied: bool | None, seed: int) -> Built:
         return sum(int(leaf.size) for _, leaf in tree_flatten(other.trainable_parameters()))
 
     declared = Declaration(tied=tied, **declared_of(name, arguments, tied))
-    return Built(model, declared, True, ("tiny and random",), twin=twin if flag else None)
+    extra = {"differentiable": name not in UNDIFFERENTIABLE}
+    return Built(model, declared, True, ("tiny and random",), twin=twin if flag else None, extra=extra)
 
 
 def declared_of(name: str, arguments: Any, tied: bool) -> dict[str, Any]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tiecheck.conformance.errors import NotJudged
 
 pytest.importorskip("mlx_lm")
 tiny: Any = pytest.importorskip("tiecheck.adapters.examples.mlx_lm_tiny")
 
-UNBUILT = {"olmo": "cannot be imported", "prism_hadamard_qwen35": "Hadamard", "recurrent_gemma": "_no_grad", "phi3small": "100256"}
+UNBUILT = {
+    "olmo": "cannot be imported",
+    "prism_hadamard_qwen35": "Hadamard",
+    "recurrent_gemma": "_no_grad",
+    "phi3small": "100256",
+}
 
 
 @pytest.mark.parametrize("name", tiny.every())
