@@ -297,7 +297,7 @@ MORE: dict[str, dict[str, Any]] = {
     },
     "step3p5": {"num_attention_groups": 2, "moe_top_k": 2, "layer_types": FULL, "moe_layers_enum": "1"},
 }
-"""What a type needs beside that, or otherwise; None: the field's own default."""
+"""What a type needs beside that, or otherwise."""
 
 
 TEXT = {
@@ -386,10 +386,9 @@ def _filled(name: str, tied: bool | None) -> dict[str, Any]:
     switch = switch_of(name)
     if switch is not None and tied is not None:
         known[switch] = tied
-    known = {key: value for key, value in known.items() if key not in more or value is not ...}
     known["model_type"] = more.get("model_type", name)
     out: dict[str, Any] = {}
-    for key, _field in _fields(name).items():
+    for key in _fields(name):
         if key == "text_config":
             out[key] = {**known, **_blanks(_text_fields(name), known, name)}
         elif key in known:
@@ -399,7 +398,7 @@ def _filled(name: str, tied: bool | None) -> dict[str, Any]:
 
 
 def _blanks(fields: dict[str, dataclasses.Field[Any]], known: dict[str, Any], name: str) -> dict[str, Any]:
-    out = {}
+    out: dict[str, Any] = {}
     for key, field in fields.items():
         none = (field.default, field.default_factory) == (dataclasses.MISSING, dataclasses.MISSING)
         if key in known or not none:
@@ -435,9 +434,8 @@ def _made(name: str, tied: bool | None, seed: int) -> tuple[Any, Any]:
         raise NotJudged(f"mlx-lm:{name} cannot be built tiny from its ModelArgs: {line(error)}") from error
     own = getattr(arguments, "text_config", None)
     if isinstance(own, dict):
-        return model, getattr(
-            getattr(model, "language_model", None), "args", SimpleNamespace(**{**vars(arguments), **own})
-        )
+        own = SimpleNamespace(**{**vars(arguments), **own})
+        return model, getattr(getattr(model, "language_model", None), "args", own)
     return model, own or arguments
 
 
