@@ -8,12 +8,15 @@ import tempfile
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from tiecheck.conformance import translated
+from tiecheck.conformance.declaration import Declaration
+from tiecheck.conformance.errors import NotJudged, line
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way
+from tiecheck.conformance.operations import Broken
 from tiecheck.conformance.protocol import Backend, Built
 
 if TYPE_CHECKING:
@@ -33,10 +36,10 @@ def backend() -> Backend:
 
 
 def every() -> tuple[str, ...]:
-    """Every model module that takes a tie flag, and those that are shown."""
-    from .examples.mlx_lm_tiny import switched
+    """Every model module of mlx_lm."""
+    from .examples import mlx_lm_tiny
 
-    return tuple(sorted({*SHOWN, *switched()}))
+    return mlx_lm_tiny.every()
 
 
 def accepts(model: object) -> bool:
@@ -52,11 +55,14 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
     return tiny(name, tied, seed)
 
 
-class Network:
-    """What MLX says of one module. Leaves are what ``parameters()`` lists, by path."""
+class Forward:
+    """What MLX says of one module, but for gradients. Leaves are what ``parameters()`` lists, by path."""
 
     packages = ("mlx", "mlx-lm")
     idiom = "logits = self.embed_tokens.as_linear(h)"
+    unasked: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("gradient", "stepper"), "MLX cannot differentiate the model: it raises for the indices of a gather"
+    )
 
     def __init__(self, model: Any) -> None:
         import mlx.core as mx
@@ -81,6 +87,36 @@ class Network:
     def write(self, name: str, values: Array) -> None:
         """Another array in the leaf's place."""
         self.model.update(self._tree([(name, self._like(name, values))]))
+
+    def ways(self) -> tuple[Way, ...]:
+        """What users of MLX do to a module."""
+        mx = self._mx
+        library = (
+            Way("save", "mlx_lm.utils.save_model(folder, model); load_model(folder)", _through_folder, fresh=True),
+        )
+        return (
+            *(library if find_spec("mlx_lm") is not None else ()),
+            Way("deepcopy", "copy.deepcopy(model)", lambda model, fresh: copy.deepcopy(model)),
+            Way("save", "model.save_weights(file); fresh.load_weights(file)", _through_file, fresh=True),
+            Way("load", "fresh.update(model.parameters())", _updated, fresh=True),
+            Way("cast", "model.set_dtype(mx.bfloat16)", lambda m, f: _done(m, m.set_dtype(mx.bfloat16)), False, True),
+            Way("freeze", "model.freeze(); model.unfreeze()", lambda m, fresh: _done(m, m.freeze(), m.unfreeze())),
+            Way("train-mode", "model.train(); model.eval()", lambda m, fresh: _done(m, m.train(), m.eval())),
+        )
+
+    def _like(self, name: str, values: Array) -> Any:
+        dtype = dict(self._flat(self.model.parameters()))[name].dtype
+        return self._mx.array(np.asarray(values, dtype=np.float32)).astype(dtype)
+
+    def _numpy(self, leaf: Any) -> Array:
+        """NumPy has no bfloat16: such leaves are widened, which loses nothing."""
+        return np.array(leaf.astype(self._mx.float32) if leaf.dtype == self._mx.bfloat16 else leaf)
+
+
+class Network(Forward):
+    """The same with its gradients and optimizers."""
+
+    unasked: ClassVar[dict[str, str]] = {}
 
     def gradient(self, ids: Array, R: Array) -> dict[str, Array]:
         """d<R, logits>/d leaf, by `nn.value_and_grad`."""
@@ -109,26 +145,6 @@ class Network:
 
         return step
 
-    def ways(self) -> tuple[Way, ...]:
-        """What users of MLX do to a module."""
-        mx = self._mx
-        return (
-            Way("deepcopy", "copy.deepcopy(model)", lambda model, fresh: copy.deepcopy(model)),
-            Way("save", "model.save_weights(file); fresh.load_weights(file)", _through_file, fresh=True),
-            Way("load", "fresh.update(model.parameters())", _updated, fresh=True),
-            Way("cast", "model.set_dtype(mx.bfloat16)", lambda m, f: _done(m, m.set_dtype(mx.bfloat16)), False, True),
-            Way("freeze", "model.freeze(); model.unfreeze()", lambda m, fresh: _done(m, m.freeze(), m.unfreeze())),
-            Way("train-mode", "model.train(); model.eval()", lambda m, fresh: _done(m, m.train(), m.eval())),
-        )
-
-    def _like(self, name: str, values: Array) -> Any:
-        dtype = dict(self._flat(self.model.parameters()))[name].dtype
-        return self._mx.array(np.asarray(values, dtype=np.float32)).astype(dtype)
-
-    def _numpy(self, leaf: Any) -> Array:
-        """NumPy has no bfloat16: such leaves are widened, which loses nothing."""
-        return np.array(leaf.astype(self._mx.float32) if leaf.dtype == self._mx.bfloat16 else leaf)
-
 
 def _done(model: Any, *results: Any) -> Any:
     """The model, changed in place by what was called in the arguments."""
@@ -147,10 +163,33 @@ def _through_file(model: Any, fresh: Callable[[], Any]) -> Any:
     return other
 
 
+def _through_folder(model: Any, fresh: Callable[[], Any]) -> Any:
+    """The library's own reading: it calls the ``sanitize`` of the model's class, and misses no name silently."""
+    from mlx_lm.utils import load_model, save_model
+
+    class Arguments:
+        from_dict = staticmethod(lambda config: None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(folder, model)
+        Path(folder, "config.json").write_text("{}", "utf-8")
+        try:
+            return load_model(Path(folder), get_model_classes=lambda config: (lambda arguments: fresh(), Arguments))[0]
+        except (ValueError, AttributeError) as error:
+            raise Broken(f"load_model refuses what save_model wrote: {line(error)}") from error
+
+
 def _updated(model: Any, fresh: Callable[[], Any]) -> Any:
     other = fresh()
     other.update(model.parameters())
     return other
 
 
-subject_of = translated.subject_of(Network)
+def subject_of(built: Built, declared: Declaration, **options: Any) -> translated.Translated:
+    """The subject. Raises NotJudged for a declared output bias, from which h could not be told."""
+    if declared.output_bias:
+        raise NotJudged(
+            "an output bias is declared, and an MLX module cannot be watched: h cannot be told from the bias"
+        )
+    plain = built.extra.get("differentiable", True)
+    return translated.subject_of(Network if plain else Forward)(built, declared, **options)
