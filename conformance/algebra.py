@@ -24,6 +24,7 @@ ROWS = 4096
 # Rows at a time: few enough to stay in the cache, and for a BLAS not to wake threads that wait for torch's.
 CACHED = 64
 CHUNK = 512
+ROUNDS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class Explained:
         problem: where none was found: "rows", "columns", "not-transposed", "part", "delta" or "unknown"; "weak" where too few rows
             were seen to tell a bias or scale per token from anything else.
         worst: the position and token that are farthest off, with what was expected and seen.
+        afloat: h was solved beside a bias that is not known, and is right up to one vector, the same for every position.
     """
 
     found: bool
@@ -55,6 +57,7 @@ class Explained:
     product: Array | None = None
     problem: str = ""
     worst: dict[str, Any] = field(default_factory=dict)
+    afloat: bool = False
 
     def forward(self, product: Array) -> Array:
         """h E^T (N, C) to logits."""
@@ -443,9 +446,9 @@ def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array, natur
     return "delta" if _low_rank((data.logits - data.products)[own, :CHUNK]) else "unknown"
 
 
-def _low_rank(delta: Array) -> bool:
+def _low_rank(delta: Array, width: int | None = None) -> bool:
     """Whether what the logits have beside h E^T (N, C) has at most half the rank that it could have: a low-rank adapter."""
-    most = min(delta.shape)
+    most = min(*delta.shape, width or delta.shape[1])
     if most < 4:
         return False
     sizes = np.linalg.svd(delta, compute_uv=False)
@@ -454,17 +457,25 @@ def _low_rank(delta: Array) -> bool:
 
 
 def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | None:
-    """h = logits E (E^T E)^-1 where it was not seen; the residual is the test. Needs D < C."""
+    """h = logits E (E^T E)^-1 where it was not seen; the residual is the test. Needs D < C.
+
+    What a named parameter holds for each token is put in. A bias that is not known leaves h open by one vector, the same for
+    every position: here the mean of h is zero, and `settled` finds the vector in a gradient.
+    """
     width = table.shape[1]
-    if columns <= width:
+    declared = seen.declared
+    if columns <= width or (declared.output_bias and seen.bias is None and logits.shape[0] < 3):
         return None
     E = table[:columns].astype(np.float64)
-    declared = seen.declared
+    token = None if seen.token_scale is None else seen.token_scale[:columns]
+    if token is not None:
+        E = E * token[:, None]
+    known = 0.0 if seen.bias is None else seen.bias[:columns]
     dtype = seen.look.product_dtype if seen.look is not None and seen.look.product_dtype else seen.table_dtype
     gram = np.linalg.pinv(E.T @ E)
     fallback: Explained | None = None
     caps = [declared.logit_softcap] + ([None] if declared.logit_softcap else [])
-    biases = [bool(declared.output_bias), not declared.output_bias]
+    biases = [bool(declared.output_bias) and seen.bias is None, not declared.output_bias]
     norms = [declared.log_probabilities, not declared.log_probabilities]
     options = sorted(itertools.product(range(len(caps)), range(2), range(2)), key=sum)
     for k, j, m in options:
@@ -474,6 +485,7 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
             if np.abs(left).max() >= cap:
                 continue
             left = cap * np.arctanh(left / cap)
+        left = left - known
         if normalized:
             right = E - E.mean(0)
             inverse = np.linalg.pinv(right.T @ right)
@@ -484,21 +496,63 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
         hidden = (left - mean) @ right @ inverse
         gap = np.abs(hidden @ right.T - (left - mean))
         absolute = np.abs(hidden) @ np.abs(E).T
-        bound = tolerances.product(absolute, width, dtype, seen.dtype, np.abs(left) + np.abs(mean))
-        bias = mean if biased else None
-        form = Explained(True, True, hidden, "solved", 1.0, None, bias, cap, normalized, columns)
+        bound = tolerances.product(absolute, width, dtype, seen.dtype, np.abs(left) + np.abs(mean) + np.abs(known))
+        bias = mean if biased else seen.bias if seen.bias is None else seen.bias[:columns]
+        form = Explained(True, True, hidden, "solved", 1.0, token, bias, cap, normalized, columns, afloat=biased)
         if (gap <= tolerances.FITTED * (bound + bound.max())).all():
             return form
         if fallback is None:
-            position, token = np.unravel_index(int(np.argmax(gap - bound)), gap.shape)
+            position, column = np.unravel_index(int(np.argmax(gap - bound)), gap.shape)
             worst = {
                 "position": int(position),
-                "token": int(token),
-                "expected": float((hidden @ right.T + mean)[position, token]),
-                "seen": float(left[position, token]),
+                "token": int(column),
+                "expected": float((hidden @ right.T + mean)[position, column]),
+                "seen": float(left[position, column]),
             }
-            fallback = _with(form, found=False, problem="unknown", worst=worst)
+            problem = _beside(left - mean, right, bound)
+            fallback = _with(form, found=False, problem=problem, worst=worst)
     return fallback
+
+
+def _beside(logits: Array, table: Array, bound: Array) -> str:
+    """What kind of departure it is where h had to be solved for: "part" where most columns are explained without the others,
+    "delta" where what is left of all columns has a low rank, else "unknown"."""
+    logits, table, bound = logits[:, :CHUNK], table[:CHUNK], bound[:, :CHUNK]
+    columns, width = table.shape
+    kept = np.ones(columns, dtype=bool)
+    rest = logits
+    for _ in range(ROUNDS):
+        rest = np.abs(logits - logits[:, kept] @ np.linalg.pinv(table[kept]).T @ table.T)
+        far = (rest / (bound + bound.max())).max(0)
+        right = far <= tolerances.FITTED
+        if right.sum() > max(2 * width, columns // 2):
+            return "part"
+        kept = far <= np.quantile(far, 0.75)  # the worst quarter is left out of the next fit
+        if kept.sum() <= 2 * width:
+            break
+    whole = logits - logits @ np.linalg.pinv(table).T @ table.T
+    return "delta" if min(whole.shape[0], width) >= 4 and _low_rank(whole, width) else "unknown"
+
+
+def settled(form: Explained, table: Array, cotangent: Array, gradient: Array, rows: Array) -> Explained:
+    """The map with h moved by the one vector d that an unknown bias left open, as the gradient has it.
+
+    On a row that no lookup read the gradient is R^T (h + 1 d^T): what is beyond R^T h is the row's sum of R times d, for every
+    row the same d. The median over rows says which, so that a few rows of another gradient do not move it.
+    """
+    assert form.hidden is not None and form.bias is not None
+    R = through(form, table, cotangent)[rows]
+    weight = R.sum(1)
+    # Rows whose sum is next to nothing would say d with much noise.
+    heavy = np.abs(weight) >= np.median(np.abs(weight))
+    if not heavy.any() or not np.any(weight):
+        return form
+    beyond = gradient[rows[heavy]].astype(np.float64) - R[heavy] @ form.hidden
+    quotients = beyond / weight[heavy, None]
+    vector = np.median(quotients, axis=0)
+    scale = 1.0 if form.token_scale is None else form.token_scale
+    bias = form.bias - scale * (table[: form.columns].astype(np.float64) @ vector)
+    return _with(form, hidden=form.hidden + vector, bias=bias, product=None, afloat=False)
 
 
 def through(form: Explained, table: Array, cotangent: Array) -> Array:

@@ -202,7 +202,10 @@ class Sharp:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Everything gathered for one probe in one mode. What a subject cannot give is None."""
+    """Everything gathered for one probe in one mode. What a subject cannot give is None.
+
+    ``bias`` and ``token_scale`` are what the parameters hold that the declaration names, (C,), where no pass shows how they act.
+    """
 
     probe: Probe
     logits: Array
@@ -213,6 +216,8 @@ class Pass:
     look: Look | None = None
     head: Array | None = None
     held: Sides | None = None
+    bias: Array | None = None
+    token_scale: Array | None = None
     injected: tuple[Array, Array] | None = None
     gradient: Gradient | None = None
     differences: tuple[Difference, ...] = ()
@@ -236,8 +241,9 @@ class Pass:
     def explained(self) -> Explained:
         """The simplest map from h and the projection's array to the logits, computed once."""
         from .algebra import explain
+        from .shares import settle
 
-        return explain(self)
+        return settle(self, explain(self))
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,8 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
         look=look,
         head=subject.head() if look is None and has(subject, "head") else None,
         held=subject.sides(probe) if look is None and has(subject, "sides") else None,
+        bias=_held(subject, declared.output_bias) if look is None else None,
+        token_scale=_held(subject, declared.scale_parameter) if look is None else None,
         gradient=gradient,
         declared=declared,
     )
@@ -122,6 +124,14 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
         if work.sharp and has(subject, "sharpened"):
             seen = _sharp(subject, seen)
     return seen
+
+
+def _held(subject: Any, name: str | bool | None) -> Array | None:
+    """What the parameter holds that a declaration names, where the subject can say; float64, one number per token."""
+    if not isinstance(name, str) or not has(subject, "values_of"):
+        return None
+    values: Array = np.asarray(subject.values_of(name), dtype=np.float64)
+    return values.reshape(-1)
 
 
 def _graded(subject: Any, probe: Probe, again: bool = False) -> tuple[Array, str, Array, Gradient]:

@@ -108,17 +108,17 @@ def find(
     own = tokens[0]
     calls = [alone(shape, token) for token in tokens]
     before = [call(ids) for ids in calls]
+    noisy = any(not np.array_equal(call(ids), z, equal_nan=True) for ids, z in zip(calls, before, strict=True))
     columns = before[0].shape[1]
     # Whether that is declared is asked later; here it only says how a column may move the others.
     constant = constant or all(_normalized(z) for z in before)
-    rest = np.arange(columns) != own
     found: list[Answer] = []
     leaves = model.leaves()
     for end in candidates(leaves, columns, max(tokens)):
         # What has another number of rows is doubted only where those with a row for each logit are not both uses.
         if end.read(leaves).shape[0] != columns and _complete(found):
             break
-        old = np.array(model.leaves()[end.name])
+        old = np.array(leaves[end.name])
         new = np.array(old)
         row = new.T if end.turned else new
         row[own] = _drawn(row, own)
@@ -127,18 +127,35 @@ def find(
             after = [call(ids) for ids in calls]
         finally:
             model.write(end.name, old)
-        gaps = [_moved(a - b, rest, constant) for a, b in zip(after, before, strict=True)]
-        heads = bool(np.any(after[1][:, own] != before[1][:, own]))
-        if gaps[0] > 0 and gaps[1] == 0:
-            found.append(Answer(end, True, heads, gaps[0]))
-        elif gaps[0] == 0 and gaps[1] == 0 and heads:
-            found.append(Answer(end, False, True, 0.0))
+        moved = [_moved(a - b, constant) for a, b in zip(after, before, strict=True)]
+        found += _answer(end, moved, own, noisy)
     lookups = sorted((a for a in found if a.lookup), key=lambda a: (not a.projection, -a.moved))
     table = lookups[0] if lookups else None
     if table is not None and table.projection:
         return table.end, table.end
     head = next((a.end for a in found if not a.lookup), None)
     return (table.end if table else None), head
+
+
+def _answer(end: End, moved: list[Array], own: int, noisy: bool) -> list[Answer]:
+    """What a write did, from how far each column moved in the token's own call and in the other.
+
+    A lookup moves most columns of its own call, a projection one: its token's, or a few where it reads other rows than it
+    should, which is for the requirements to say. Where the same call gives other logits each time, nothing stands still, and
+    the leaf is as good as the difference between the two calls.
+    """
+    size = [float(np.delete(m, own).max(initial=0.0)) for m in moved]
+    if noisy:
+        ratio = size[0] / (size[1] + tolerances.TINY)
+        return [Answer(end, True, True, ratio)] if ratio > 1 else []
+    most, few = moved[0].size / 2, max(1, moved[0].size // 8)
+    counts = [int((m > 0).sum()) for m in moved]
+    lookup = counts[0] > most and size[0] > 0
+    if counts[1] > few or (not lookup and counts[0] > few):
+        return []
+    if lookup:
+        return [Answer(end, True, counts[1] > 0, size[0])]
+    return [Answer(end, False, True, 0.0)] if counts[1] else []
 
 
 def _complete(found: list[Answer]) -> bool:
@@ -172,14 +189,15 @@ def _normalized(logits: Array) -> bool:
     )
 
 
-def _moved(delta: Array, rest: Array, constant: bool) -> float:
-    """By how much the other columns moved; up to one number a position, and its rounding, for log-probabilities."""
-    inside = np.nan_to_num(delta[:, rest])
+def _moved(delta: Array, constant: bool) -> Array:
+    """By how much each column moved, (C,); up to one number a position, and its rounding, for log-probabilities."""
+    inside: Array = np.abs(np.nan_to_num(delta))
     if constant:
-        whole = float(np.abs(inside).max(initial=0.0))
-        inside = inside - inside.mean(1, keepdims=True)
-        inside[np.abs(inside) <= tolerances.NEAR * whole] = 0.0
-    return float(np.abs(inside).max(initial=0.0))
+        whole = float(inside.max(initial=0.0))
+        # One column may have moved by itself: the others say what the number is.
+        inside = np.abs(np.nan_to_num(delta) - np.median(np.nan_to_num(delta), axis=1, keepdims=True))
+        inside[inside <= tolerances.NEAR * whole] = 0.0
+    return np.asarray(inside.max(0))
 
 
 def alone(shape: tuple[int, int], token: int) -> Array:

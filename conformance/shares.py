@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import tolerances
-from .algebra import CACHED, ROWS, Explained, projected, separate, share_of_head, through
+from .algebra import CACHED, ROWS, Explained, projected, separate, settled, share_of_head, through
 from .evidence import Array, Pass
 
 
@@ -32,6 +32,20 @@ def unread_rows_of(seen: Pass, form: Explained) -> Array:
     return np.flatnonzero(free)
 
 
+def settle(seen: Pass, form: Explained) -> Explained:
+    """The map with what an unknown bias left open of h put in, where the pass has a gradient that says it."""
+    if not form.found or not form.afloat:
+        return form
+    gradient, rows = _gradient_of_head(seen), unread_rows_of(seen, form)
+    return form if gradient is None or not rows.size else settled(form, projected(seen), seen.cotangent, gradient, rows)
+
+
+def _gradient_of_head(seen: Pass) -> Array | None:
+    if seen.gradient is None:
+        return None
+    return seen.gradient.head if separate(seen) and seen.gradient.head is not None else seen.gradient.table
+
+
 def first_off(seen: Pass) -> Off | int:
     """What `_first_off` finds, worked out once for a pass and kept with it."""
     if "first_off" not in seen.__dict__:
@@ -45,10 +59,9 @@ def _first_off(seen: Pass) -> Off | int:
 
     A few hundred rows at a time, so that nothing of the table's size is made beside it.
     """
-    assert seen.gradient is not None
     form, table = seen.explained, projected(seen)
-    gradient = seen.gradient.head if separate(seen) and seen.gradient.head is not None else seen.gradient.table
-    if gradient is None or not form.found or form.hidden is None:
+    gradient = _gradient_of_head(seen)
+    if seen.gradient is None or gradient is None or not form.found or form.hidden is None:
         return 0
     edges = max(max(seen.gradient.edges, default=1), 1)
     dtypes = (seen.table_dtype, seen.dtype, product_dtype(seen))
@@ -84,9 +97,8 @@ def _first_off(seen: Pass) -> Off | int:
 
 def _sample(seen: Pass, form: Explained, rows: Array, part: Array, fitted: bool) -> Off:
     """What a failure is named from: the rows around the first one, and more of them from the whole table."""
-    assert seen.gradient is not None
     table = projected(seen)
-    gradient = seen.gradient.head if separate(seen) and seen.gradient.head is not None else seen.gradient.table
+    gradient = _gradient_of_head(seen)
     assert gradient is not None
     unread = unread_rows_of(seen, form)
     rows = np.union1d(rows, unread[:: max(1, unread.size // ROWS)])

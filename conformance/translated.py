@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -193,6 +194,13 @@ class Translated:
         rows, width = leaves[name].shape
         return End(name, turned=rows < width)
 
+    def values_of(self, name: str) -> Array:
+        """What the leaf of that name holds. Raises NotJudged where there is none."""
+        leaves = self.leaves.leaves()
+        if name not in leaves:
+            raise NotJudged(f"the model has no leaf {name!r}; it has {', '.join(leaves)}")
+        return leaves[name]
+
     def _end(self, side: str) -> End:
         table, head = self.ends
         return head if side == "head" and head is not None else table
@@ -304,7 +312,8 @@ class Translated:
         named = tuple(Named(n, i, self._region(n), int(leaf.size)) for i, (n, leaf) in enumerate(leaves.items()))
         count = sum(n.size for n in named if n.name in trained)
         own = {end.name for end in self.ends if end is not None}
-        listing = tuple((name, int(name in trained)) for name in sorted(own))
+        often = Counter(list(self.leaves.trained() if hasattr(self.leaves, "trained") else leaves))
+        listing = tuple((name, often[name]) for name in sorted(own))
         lists = {TREE: listing} if hasattr(self.leaves, "stepper") or hasattr(self.leaves, "trained") else {}
         counts: Mapping[str, int] = self.leaves.own_counts() if hasattr(self.leaves, "own_counts") else {}
         whole = sum(n.size for n in named)

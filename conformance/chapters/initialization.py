@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import tolerances
 from ..algebra import log_sum_exp
-from ..evidence import Case
+from ..evidence import Array, Case
 from ..requirement import Finding, failed, passed, requirement, skipped
 
 
@@ -33,17 +33,18 @@ from ..requirement import Finding, failed, passed, requirement, skipped
 def loss(case: Case) -> Finding:
     if case.initial is None:
         return skipped(case.why("initial", "the model was handed in, so that nobody says it is at its initialization"))
-    logits = case.initial[:, np.isfinite(case.initial).all(0)]
-    if logits.shape[1] < 2:
+    finite: Array = np.asarray(np.isfinite(case.initial).all(0))
+    legal = case.initial[:, : case.declared.vocabulary][:, finite[: case.declared.vocabulary]]
+    if legal.shape[1] < 2:
         return skipped("the logits are not finite")
-    # Over targets drawn uniformly the expected loss is exact: log sum exp less the mean logit.
-    seen = float((log_sum_exp(logits)[:, 0] - logits.mean(1)).mean())
-    uniform = float(np.log(logits.shape[1]))
-    if abs(seen - uniform) <= tolerances.uniform_guess(logits.shape[1]):
-        return passed(f"{seen:.3f} nats, a uniform guess over {logits.shape[1]} tokens has {uniform:.3f}")
+    # Over targets drawn uniformly the expected loss is exact: log sum exp less the mean logit. No target is a padded row.
+    seen = float((log_sum_exp(case.initial[:, finite])[:, 0] - legal.mean(1)).mean())
+    uniform = float(np.log(legal.shape[1]))
+    if abs(seen - uniform) <= tolerances.uniform_guess(legal.shape[1]):
+        return passed(f"{seen:.3f} nats, a uniform guess over {legal.shape[1]} tokens has {uniform:.3f}")
     return failed(
         "bad-initialization",
-        f"the loss before any training is {seen:.3g} nats, a uniform guess over {logits.shape[1]} tokens has {uniform:.3g}",
+        f"the loss before any training is {seen:.3g} nats, a uniform guess over {legal.shape[1]} tokens has {uniform:.3g}",
         expected=uniform,
         seen=seen,
     )

@@ -77,7 +77,9 @@ def linear(case: Case) -> Finding:
 def _guess(seen: Pass) -> str:
     look = seen.look
     unseen = seen.declared.tied and (look is None or look.head is None)
-    return "two-matrices" if unseen and seen.through is not None and not _moves(seen.through) else "unknown"
+    if not unseen or seen.through is None or _moves(seen.through):
+        return "unknown"
+    return "wrong-rows" if np.any(seen.through.before != seen.through.after) else "two-matrices"
 
 
 def _moves(writing: Writing) -> bool:

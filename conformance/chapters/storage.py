@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import tolerances
 from ..algebra import ROWS, overlap, scaled_as_declared, separate
-from ..evidence import Array, Case, Named, Pass, Region, Use
+from ..evidence import Array, Case, Named, Pass, Region, Use, Writing
 from ..requirement import Finding, failed, passed, requirement, skipped
 
 TYING = "Press and Wolf 2017, section 3 (one matrix U = V); Radford et al. 2018, section 3.1 (W_e twice)"
@@ -456,6 +456,14 @@ def write_through(case: Case) -> Finding:
                 token=int(column),
                 mode=seen.probe.mode,
             )
+        behind = _unmoved(seen, writing, allowed) if case.declared.tied else None
+        if behind is not None:
+            return failed(
+                "partial-tie",
+                f"row {behind} of the table was overwritten and logit {behind} did not move, as logit {column} did for row {column}",
+                token=behind,
+                mode=seen.probe.mode,
+            )
         if not case.declared.tied and moved:
             return failed(
                 "forced-tie",
@@ -467,6 +475,19 @@ def write_through(case: Case) -> Finding:
     return passed(
         "a write to the table moves that token's logit" if case.declared.tied else "the projection does not follow"
     )
+
+
+def _unmoved(seen: Pass, writing: Writing, allowed: float) -> int | None:
+    """A further row that was overwritten by other values, with its logit where it was."""
+    for row, values in zip(writing.rows[1:], writing.values[1:], strict=True):
+        if np.array_equal(seen.table[row], values):
+            continue
+        before, after = writing.before[:, row], writing.after[:, row]
+        finite = np.isfinite(before) & np.isfinite(after)
+        size, gap = np.abs(before[finite]).max(initial=0.0), np.abs(after - before)[finite].max(initial=0.0)
+        if size > allowed and gap <= allowed:
+            return int(row)
+    return None
 
 
 def _kept(seen: Pass) -> bool:

@@ -1,0 +1,1 @@
+"""Models over the framework by hand that were once misjudged, each with its truth."""

@@ -1,0 +1,62 @@
+"""Models over a framework by hand, written by people who had not seen the code, that were once misjudged."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from handlm import adapter, models
+from tiecheck.conformance import Declaration, check, targets
+
+MODULES = [importlib.import_module(f"handlm.models.{m.name}") for m in pkgutil.iter_modules(models.__path__)]
+
+
+@pytest.fixture(autouse=True)
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "adapters", lambda: {"handlm": SimpleNamespace(load=lambda: adapter)})
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__.rpartition(".")[2])
+def test_the_truth_is_found(module: ModuleType) -> None:
+    truth = module.TRUTH
+    report = check(module.build, Declaration(**truth["declare"]))
+    failing = {r.id: r.message for r in report.results if r.verdict in ("fail", "error")}
+    assert report.conforms == truth["conforms"], failing
+    if not truth["conforms"]:
+        assert report.diagnosis[0].cause in truth["causes"], failing
+
+
+def test_padded_columns_are_no_targets_of_the_first_loss() -> None:
+    module = importlib.import_module("handlm.models.right_masked_padding")
+    report = check(module.build, Declaration(**module.TRUTH["declare"]))
+    loss = next(r for r in report.results if r.id == "initialization.loss")
+    assert loss.verdict == "pass" and "50 tokens" in loss.message
+
+
+def test_an_engine_with_an_unknown_bias_is_asked_nothing_of_one_position() -> None:
+    """With one position any bias explains the logits."""
+    module = importlib.import_module("handlm.models.right_bidirectional_bias")
+
+    class Engine:
+        def __init__(self) -> None:
+            inner = module.build()
+            self.logits, self.leaves, self.write = (
+                lambda ids: inner.logits(ids)[:, -1],
+                inner.leaves,
+                inner.write,
+            )
+
+    Engine.__module__, Engine.__name__ = "handlm.model", "Model"
+    report = check(Engine, Declaration(output_bias=True))
+    assert report.conforms, [(r.id, r.message) for r in report.results if r.verdict == "fail"]
+    linear = next(r for r in report.results if r.id == "projection.linear")
+    assert linear.verdict == "skip"
+
+
+def test_a_table_that_the_optimizer_is_given_twice_is_said_to_be() -> None:
+    module = importlib.import_module("handlm.models.wrong_stepped_twice")
+    report = check(module.build, Declaration(**module.TRUTH["declare"]))
+    listed = next(r for r in report.results if r.id == "count.enumerated-once")
+    assert listed.verdict == "fail" and report.diagnosis[0].cause == "listed-twice"
