@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from tiecheck.conformance import translated
 from tiecheck.conformance.declaration import Declaration
-from tiecheck.conformance.errors import NotJudged, line
+from tiecheck.conformance.errors import line
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way
 from tiecheck.conformance.operations import Broken
@@ -186,10 +186,6 @@ def _updated(model: Any, fresh: Callable[[], Any]) -> Any:
 
 
 def subject_of(built: Built, declared: Declaration, **options: Any) -> translated.Translated:
-    """The subject. Raises NotJudged for a declared output bias, from which h could not be told."""
-    if declared.output_bias:
-        raise NotJudged(
-            "an output bias is declared, and an MLX module cannot be watched: h cannot be told from the bias"
-        )
+    """The subject, without gradients where MLX cannot differentiate the module."""
     plain = built.extra.get("differentiable", True)
     return translated.subject_of(Network if plain else Forward)(built, declared, **options)
