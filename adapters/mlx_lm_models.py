@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tiecheck.conformance import translated
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 FLAG = True
 SHOWN = ("gpt2", "llama", "qwen2", "gemma")
+UNDIFFERENTIABLE = dict.fromkeys(
+    ("gradient", "stepper"), "MLX cannot differentiate the model: it raises for the indices of a gather"
+)
 
 
 def backend() -> Backend:
@@ -55,20 +59,18 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
     return tiny(name, tied, seed)
 
 
-class Forward:
-    """What MLX says of one module, but for gradients. Leaves are what ``parameters()`` lists, by path."""
+class Network:
+    """What MLX says of one module. Leaves are what ``parameters()`` lists, by path."""
 
     packages = ("mlx", "mlx-lm")
     idiom = "logits = self.embed_tokens.as_linear(h)"
-    unasked: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("gradient", "stepper"), "MLX cannot differentiate the model: it raises for the indices of a gather"
-    )
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, differentiable: bool = True) -> None:
         import mlx.core as mx
         from mlx.utils import tree_flatten, tree_unflatten
 
         self.model, self._mx, self._flat, self._tree = model, mx, tree_flatten, tree_unflatten
+        self.unasked = {} if differentiable else UNDIFFERENTIABLE
         self.device = "cpu" if mx.default_device().type == mx.DeviceType.cpu else "cuda"
         model.eval()
 
@@ -87,36 +89,6 @@ class Forward:
     def write(self, name: str, values: Array) -> None:
         """Another array in the leaf's place."""
         self.model.update(self._tree([(name, self._like(name, values))]))
-
-    def ways(self) -> tuple[Way, ...]:
-        """What users of MLX do to a module."""
-        mx = self._mx
-        library = (
-            Way("save", "mlx_lm.utils.save_model(folder, model); load_model(folder)", _through_folder, fresh=True),
-        )
-        return (
-            *(library if find_spec("mlx_lm") is not None else ()),
-            Way("deepcopy", "copy.deepcopy(model)", lambda model, fresh: copy.deepcopy(model)),
-            Way("save", "model.save_weights(file); fresh.load_weights(file)", _through_file, fresh=True),
-            Way("load", "fresh.update(model.parameters())", _updated, fresh=True),
-            Way("cast", "model.set_dtype(mx.bfloat16)", lambda m, f: _done(m, m.set_dtype(mx.bfloat16)), False, True),
-            Way("freeze", "model.freeze(); model.unfreeze()", lambda m, fresh: _done(m, m.freeze(), m.unfreeze())),
-            Way("train-mode", "model.train(); model.eval()", lambda m, fresh: _done(m, m.train(), m.eval())),
-        )
-
-    def _like(self, name: str, values: Array) -> Any:
-        dtype = dict(self._flat(self.model.parameters()))[name].dtype
-        return self._mx.array(np.asarray(values, dtype=np.float32)).astype(dtype)
-
-    def _numpy(self, leaf: Any) -> Array:
-        """NumPy has no bfloat16: such leaves are widened, which loses nothing."""
-        return np.array(leaf.astype(self._mx.float32) if leaf.dtype == self._mx.bfloat16 else leaf)
-
-
-class Network(Forward):
-    """The same with its gradients and optimizers."""
-
-    unasked: ClassVar[dict[str, str]] = {}
 
     def gradient(self, ids: Array, R: Array) -> dict[str, Array]:
         """d<R, logits>/d leaf, by `nn.value_and_grad`."""
@@ -144,6 +116,30 @@ class Network(Forward):
             self._mx.eval(self.model.parameters(), optimizer.state)
 
         return step
+
+    def ways(self) -> tuple[Way, ...]:
+        """What users of MLX do to a module."""
+        mx = self._mx
+        library = (
+            Way("save", "mlx_lm.utils.save_model(folder, model); load_model(folder)", _through_folder, fresh=True),
+        )
+        return (
+            *(library if find_spec("mlx_lm") is not None else ()),
+            Way("deepcopy", "copy.deepcopy(model)", lambda model, fresh: copy.deepcopy(model)),
+            Way("save", "model.save_weights(file); fresh.load_weights(file)", _through_file, fresh=True),
+            Way("load", "fresh.update(model.parameters())", _updated, fresh=True),
+            Way("cast", "model.set_dtype(mx.bfloat16)", lambda m, f: _done(m, m.set_dtype(mx.bfloat16)), False, True),
+            Way("freeze", "model.freeze(); model.unfreeze()", lambda m, fresh: _done(m, m.freeze(), m.unfreeze())),
+            Way("train-mode", "model.train(); model.eval()", lambda m, fresh: _done(m, m.train(), m.eval())),
+        )
+
+    def _like(self, name: str, values: Array) -> Any:
+        dtype = dict(self._flat(self.model.parameters()))[name].dtype
+        return self._mx.array(np.asarray(values, dtype=np.float32)).astype(dtype)
+
+    def _numpy(self, leaf: Any) -> Array:
+        """NumPy has no bfloat16: such leaves are widened, which loses nothing."""
+        return np.array(leaf.astype(self._mx.float32) if leaf.dtype == self._mx.bfloat16 else leaf)
 
 
 def _done(model: Any, *results: Any) -> Any:
@@ -187,5 +183,5 @@ def _updated(model: Any, fresh: Callable[[], Any]) -> Any:
 
 def subject_of(built: Built, declared: Declaration, **options: Any) -> translated.Translated:
     """The subject, without gradients where MLX cannot differentiate the module."""
-    plain = built.extra.get("differentiable", True)
-    return translated.subject_of(Network if plain else Forward)(built, declared, **options)
+    network = functools.partial(Network, differentiable=built.extra.get("differentiable", True))
+    return translated.subject_of(network)(built, declared, **options)

@@ -20,15 +20,12 @@ from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way, is_float
 from tiecheck.conformance.protocol import Backend, Built
 
+from .examples import onnx_files
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FLAG = False
-NAMES = (
-    *("dynamo", "dynamo-large", "dynamo-unoptimized", "torchscript", "torchscript-unfolded", "untied"),
-    *("transposed", "gemm", "optimized"),
-)
-"""What torch's exporters write with their options, and files made by hand, one of them as the optimizer writes it."""
 LARGEST = 1 << 31
 """Bytes of the largest model that protobuf can hand over in one piece."""
 BEYOND: dict[str, Callable[[Array], Array]] = {
@@ -42,7 +39,11 @@ def backend() -> Backend:
     """See `tiecheck.conformance.protocol.Adapter`."""
     here = all(find_spec(name) for name in ("onnx", "onnxruntime"))
     return Backend(
-        "onnxruntime", "an ONNX file, or an onnx.ModelProto", here, ("logits", "writes", "files"), ("PATH.onnx", *NAMES)
+        "onnxruntime",
+        "an ONNX file, or an onnx.ModelProto",
+        here,
+        ("logits", "writes", "files"),
+        ("PATH.onnx", *onnx_files.NAMES),
     )
 
 
@@ -60,11 +61,10 @@ def build(name: str, *, tied: bool | None, seed: int) -> Built:
         import onnx
 
         return Built(onnx.load(name), untrained=False)
-    if name not in NAMES:
-        raise LookupError(f"onnxruntime has no model {name!r} here; there are {', '.join(NAMES)}, and PATH.onnx")
-    from .examples.onnx_files import tiny
-
-    return tiny(name, seed)
+    if name not in onnx_files.NAMES:
+        known = ", ".join(onnx_files.NAMES)
+        raise LookupError(f"onnxruntime has no model {name!r} here; there are {known}, and PATH.onnx")
+    return onnx_files.tiny(name, seed)
 
 
 class Initializers:

@@ -460,7 +460,7 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
     """h = logits E (E^T E)^-1 where it was not seen; the residual is the test. Needs D < C.
 
     What a named parameter holds for each token is put in. A bias that is not known leaves h open by one vector, the same for
-    every position: here the mean of h is zero, and `settled` finds the vector in a gradient.
+    every position: here the mean of h is zero, and `shares.settle` finds the vector in a gradient.
     """
     width = table.shape[1]
     declared = seen.declared
@@ -470,14 +470,14 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
     token = None if seen.token_scale is None else seen.token_scale[:columns]
     if token is not None:
         E = E * token[:, None]
-    known = 0.0 if seen.bias is None else seen.bias[:columns]
+    known = None if seen.bias is None else seen.bias[:columns]
     dtype = seen.look.product_dtype if seen.look is not None and seen.look.product_dtype else seen.table_dtype
     gram = np.linalg.pinv(E.T @ E)
     fallback: Explained | None = None
     caps = [declared.logit_softcap] + ([None] if declared.logit_softcap else [])
-    biases = [bool(declared.output_bias) and seen.bias is None, not declared.output_bias]
+    biases = [bool(declared.output_bias), not declared.output_bias] if known is None else [False]
     norms = [declared.log_probabilities, not declared.log_probabilities]
-    options = sorted(itertools.product(range(len(caps)), range(2), range(2)), key=sum)
+    options = sorted(itertools.product(range(len(caps)), range(len(biases)), range(2)), key=sum)
     for k, j, m in options:
         cap, biased, normalized = caps[k], biases[j], norms[m]
         left, right, inverse = logits, E, gram
@@ -485,7 +485,8 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
             if np.abs(left).max() >= cap:
                 continue
             left = cap * np.arctanh(left / cap)
-        left = left - known
+        if known is not None:
+            left = left - known
         if normalized:
             right = E - E.mean(0)
             inverse = np.linalg.pinv(right.T @ right)
@@ -496,8 +497,10 @@ def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained |
         hidden = (left - mean) @ right @ inverse
         gap = np.abs(hidden @ right.T - (left - mean))
         absolute = np.abs(hidden) @ np.abs(E).T
-        bound = tolerances.product(absolute, width, dtype, seen.dtype, np.abs(left) + np.abs(mean) + np.abs(known))
-        bias = mean if biased else seen.bias if seen.bias is None else seen.bias[:columns]
+        bound = tolerances.product(
+            absolute, width, dtype, seen.dtype, np.abs(left) + np.abs(mean if known is None else known)
+        )
+        bias = mean if biased else known
         form = Explained(True, True, hidden, "solved", 1.0, token, bias, cap, normalized, columns, afloat=biased)
         if (gap <= tolerances.FITTED * (bound + bound.max())).all():
             return form
@@ -519,40 +522,21 @@ def _beside(logits: Array, table: Array, bound: Array) -> str:
     "delta" where what is left of all columns has a low rank, else "unknown"."""
     logits, table, bound = logits[:, :CHUNK], table[:CHUNK], bound[:, :CHUNK]
     columns, width = table.shape
-    kept = np.ones(columns, dtype=bool)
-    rest = logits
+
+    def left(kept: Array) -> Array:
+        return logits - logits[:, kept] @ np.linalg.pinv(table[kept]).T @ table.T
+
+    whole = rest = left(np.ones(columns, dtype=bool))
     for _ in range(ROUNDS):
-        rest = np.abs(logits - logits[:, kept] @ np.linalg.pinv(table[kept]).T @ table.T)
-        far = (rest / (bound + bound.max())).max(0)
+        far = (np.abs(rest) / (bound + bound.max())).max(0)
         right = far <= tolerances.FITTED
         if right.sum() > max(2 * width, columns // 2):
             return "part"
         kept = far <= np.quantile(far, 0.75)  # the worst quarter is left out of the next fit
         if kept.sum() <= 2 * width:
             break
-    whole = logits - logits @ np.linalg.pinv(table).T @ table.T
-    return "delta" if min(whole.shape[0], width) >= 4 and _low_rank(whole, width) else "unknown"
-
-
-def settled(form: Explained, table: Array, cotangent: Array, gradient: Array, rows: Array) -> Explained:
-    """The map with h moved by the one vector d that an unknown bias left open, as the gradient has it.
-
-    On a row that no lookup read the gradient is R^T (h + 1 d^T): what is beyond R^T h is the row's sum of R times d, for every
-    row the same d. The median over rows says which, so that a few rows of another gradient do not move it.
-    """
-    assert form.hidden is not None and form.bias is not None
-    R = through(form, table, cotangent)[rows]
-    weight = R.sum(1)
-    # Rows whose sum is next to nothing would say d with much noise.
-    heavy = np.abs(weight) >= np.median(np.abs(weight))
-    if not heavy.any() or not np.any(weight):
-        return form
-    beyond = gradient[rows[heavy]].astype(np.float64) - R[heavy] @ form.hidden
-    quotients = beyond / weight[heavy, None]
-    vector = np.median(quotients, axis=0)
-    scale = 1.0 if form.token_scale is None else form.token_scale
-    bias = form.bias - scale * (table[: form.columns].astype(np.float64) @ vector)
-    return _with(form, hidden=form.hidden + vector, bias=bias, product=None, afloat=False)
+        rest = left(kept)
+    return "delta" if _low_rank(whole, width) else "unknown"
 
 
 def through(form: Explained, table: Array, cotangent: Array) -> Array:

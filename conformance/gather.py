@@ -100,10 +100,7 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
         table_dtype=look.table.dtype if look is not None else table.dtype.name,
         cotangent=R,
         look=look,
-        head=subject.head() if look is None and has(subject, "head") else None,
-        held=subject.sides(probe) if look is None and has(subject, "sides") else None,
-        bias=_held(subject, declared.output_bias) if look is None else None,
-        token_scale=_held(subject, declared.scale_parameter) if look is None else None,
+        **({} if look is not None else _unwatched(subject, probe, declared)),
         gradient=gradient,
         declared=declared,
     )
@@ -124,6 +121,16 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
         if work.sharp and has(subject, "sharpened"):
             seen = _sharp(subject, seen)
     return seen
+
+
+def _unwatched(subject: Any, probe: Probe, declared: Declaration) -> dict[str, Any]:
+    """What stands in for a look, as far as the subject can say it."""
+    return {
+        "head": subject.head() if has(subject, "head") else None,
+        "held": subject.sides(probe) if has(subject, "sides") else None,
+        "bias": _held(subject, declared.output_bias),
+        "token_scale": _held(subject, declared.scale_parameter),
+    }
 
 
 def _held(subject: Any, name: str | bool | None) -> Array | None:

@@ -7,7 +7,7 @@ of a file. Where there are no pointers to compare, the storage of a use is the l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from . import tolerances
 from .algebra import log_sum_exp
 from .evidence import Array
+from .operations import Operation
 
 
 class Leaves(Protocol):
@@ -22,7 +23,7 @@ class Leaves(Protocol):
 
     ``model`` is the framework's model as it now is. Further attributes: ``device`` ("cpu"), ``packages`` (names whose versions
     the report gives), ``idiom`` (the line that ties in this framework), ``unasked`` (a reason for each name below that is
-    missing on purpose).
+    missing on purpose, or is there and must not be asked of this model).
 
     - ``gradient(ids, R) -> Mapping``: d<R, logits>/d leaf by name, for R of the logits' shape (B, T, C), in eval mode
     - ``stepper(kind, rate, decay) -> Callable[[Mapping], None]``: the framework's own "sgd" (momentum 0.9) or "adamw"; what it
@@ -47,25 +48,9 @@ class Leaves(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way in which users do one thing to a model.
-
-    Attributes:
-        word: of ``persistence.WORD``.
-        spelling: as a user writes it.
-        perform: from the framework's model, and a function that builds a fresh one, to the model that comes back.
-        exact: it promises the same values.
-        halfway: what comes back is in another precision.
-        fresh: it needs a model that was built afresh.
-    """
-
-    word: str
-    spelling: str
-    perform: Callable[[Any, Callable[[], Any]], Any] = field(repr=False)
-    exact: bool = True
-    halfway: bool = False
-    fresh: bool = False
+Way = Operation
+"""One way in which users do one thing to a model: an `Operation` whose ``perform`` goes from the framework's model, and a
+function that builds a fresh one, to the model that comes back."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +135,7 @@ def _answer(end: End, moved: list[Array], own: int, noisy: bool) -> list[Answer]
         return [Answer(end, True, True, ratio)] if ratio > 1 else []
     most, few = moved[0].size / 2, max(1, moved[0].size // 8)
     counts = [int((m > 0).sum()) for m in moved]
-    lookup = counts[0] > most and size[0] > 0
+    lookup = counts[0] > most
     if counts[1] > few or (not lookup and counts[0] > few):
         return []
     if lookup:
@@ -191,13 +176,13 @@ def _normalized(logits: Array) -> bool:
 
 def _moved(delta: Array, constant: bool) -> Array:
     """By how much each column moved, (C,); up to one number a position, and its rounding, for log-probabilities."""
-    inside: Array = np.abs(np.nan_to_num(delta))
+    inside: Array = np.nan_to_num(delta)
     if constant:
-        whole = float(inside.max(initial=0.0))
+        whole = float(np.abs(inside).max(initial=0.0))
         # One column may have moved by itself: the others say what the number is.
-        inside = np.abs(np.nan_to_num(delta) - np.median(np.nan_to_num(delta), axis=1, keepdims=True))
-        inside[inside <= tolerances.NEAR * whole] = 0.0
-    return np.asarray(inside.max(0))
+        inside = inside - np.median(inside, axis=1, keepdims=True)
+        inside[np.abs(inside) <= tolerances.NEAR * whole] = 0.0
+    return np.asarray(np.abs(inside).max(0))
 
 
 def alone(shape: tuple[int, int], token: int) -> Array:

@@ -5,12 +5,13 @@ Both are NumPy algebra on the evidence of one pass; the requirements of chapter 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import tolerances
-from .algebra import CACHED, ROWS, Explained, projected, separate, settled, share_of_head, through
+from .algebra import CACHED, ROWS, Explained, projected, separate, share_of_head, through
 from .evidence import Array, Pass
 
 
@@ -33,11 +34,27 @@ def unread_rows_of(seen: Pass, form: Explained) -> Array:
 
 
 def settle(seen: Pass, form: Explained) -> Explained:
-    """The map with what an unknown bias left open of h put in, where the pass has a gradient that says it."""
-    if not form.found or not form.afloat:
+    """The map with h moved by the one vector d that an unknown bias left open, where the pass has a gradient that says it.
+
+    On a row that no lookup read the gradient is R^T (h + 1 d^T): what is beyond R^T h is the row's sum of R times d, for every
+    row the same d. The median over rows says which, so that a few rows of another gradient do not move it.
+    """
+    gradient = _gradient_of_head(seen)
+    if not form.found or not form.afloat or gradient is None:
         return form
-    gradient, rows = _gradient_of_head(seen), unread_rows_of(seen, form)
-    return form if gradient is None or not rows.size else settled(form, projected(seen), seen.cotangent, gradient, rows)
+    assert form.hidden is not None and form.bias is not None
+    table, rows = projected(seen), unread_rows_of(seen, form)
+    R = through(form, table, seen.cotangent)[rows]
+    weight = R.sum(1)
+    if not np.any(weight):
+        return form
+    # Rows whose sum is next to nothing would say d with much noise.
+    heavy = np.abs(weight) >= np.median(np.abs(weight))
+    beyond = gradient[rows[heavy]].astype(np.float64) - R[heavy] @ form.hidden
+    vector = np.median(beyond / weight[heavy, None], axis=0)
+    scale = 1.0 if form.token_scale is None else form.token_scale
+    bias = form.bias - scale * (table[: form.columns].astype(np.float64) @ vector)
+    return dataclasses.replace(form, hidden=form.hidden + vector, bias=bias, product=None, afloat=False)
 
 
 def _gradient_of_head(seen: Pass) -> Array | None:

@@ -94,11 +94,12 @@ class Translated:
         self._neutral: dict[str, Array] = {}
         self._ends: tuple[End, End | None] | None = None
         self._shape = (1, 2)
+        self._dtype = ""
         reasons: Mapping[str, str] = getattr(self.leaves, "unasked", {})
         self.missing = {
             name: reasons.get(word, f"this backend gives no {word}")
             for word, names in OPTIONAL.items()
-            if not hasattr(self.leaves, word)
+            if word in reasons or not hasattr(self.leaves, word)
             for name in names
         }
         for name, why in reasons.items():
@@ -132,9 +133,12 @@ class Translated:
             self._neutral[name] = np.array(leaf)
             self.leaves.write(name, new.astype(leaf.dtype))
 
+    def _listed(self) -> Counter[str]:
+        """How often each leaf is given to the optimizer."""
+        return Counter(list(self.leaves.trained() if hasattr(self.leaves, "trained") else self.leaves.leaves()))
+
     def _trained(self) -> frozenset[str]:
-        names = self.leaves.trained() if hasattr(self.leaves, "trained") else self.leaves.leaves()
-        return frozenset(names)
+        return frozenset(self._listed())
 
     # --- the three things that every subject can do -----------------------------------------------------------------
 
@@ -147,18 +151,13 @@ class Translated:
         if logits.ndim not in (2, 3) or logits.shape[0] != ids.shape[0] or not is_float(logits):
             raise NotJudged(f"logits are (B, T, V) floats; the model gives {logits.dtype.name} of shape {logits.shape}")
         self._shape = (1, ids.shape[1])
-        self.dtype = logits.dtype.name
+        self._dtype = logits.dtype.name
         return flat(logits)
 
     @property
     def dtype(self) -> str:
         """Of the logits; before the first pass, of the widest table that there could be."""
-        known: str | None = self.__dict__.get("_dtype")
-        return known or next((x.dtype.name for x in self.leaves.leaves().values() if is_float(x)), "float32")
-
-    @dtype.setter
-    def dtype(self, name: str) -> None:
-        self.__dict__["_dtype"] = name
+        return self._dtype or next((x.dtype.name for x in self.leaves.leaves().values() if is_float(x)), "float32")
 
     def table(self) -> Array:
         """The array that the lookup reads, (V, D)."""
@@ -245,19 +244,9 @@ class Translated:
         return Sides(self._use(table), self._use(head) if head is not None else None)
 
     def _use(self, end: End) -> Use:
-        values = end.read(self.leaves.leaves())
-        return Use(values, self._region(end.name, end.turned), (end.name,), dtype=values.dtype.name)
-
-    def _region(self, name: str, turned: bool = False) -> Region:
-        """A leaf as a window on memory of its own: identity of storage is identity of the leaf."""
         leaves = self.leaves.leaves()
-        leaf, trained = leaves[name], name in self._trained()
-        strides = tuple(int(np.prod(leaf.shape[i + 1 :])) for i in range(leaf.ndim))
-        shape = leaf.shape
-        if turned:
-            shape, strides = shape[::-1], strides[::-1]
-        kind = "parameter" if trained else "buffer"
-        return Region(list(leaves).index(name), 0, shape, strides, leaf.dtype.name, name, kind, trained)
+        values = end.read(leaves)
+        return Use(values, _region(leaves, self._trained(), end.name, end.turned), (end.name,), dtype=values.dtype.name)
 
     def gradient(
         self, probe: Probe, cotangent: Callable[[tuple[int, ...]], Array], again: bool = False
@@ -308,11 +297,12 @@ class Translated:
 
     def holdings(self, probe: Probe, twin: bool = False) -> Holdings:
         """Every leaf, and which of them the optimizer is given."""
-        leaves, trained = self.leaves.leaves(), self._trained()
-        named = tuple(Named(n, i, self._region(n), int(leaf.size)) for i, (n, leaf) in enumerate(leaves.items()))
-        count = sum(n.size for n in named if n.name in trained)
+        leaves, often = self.leaves.leaves(), self._listed()
+        named = tuple(
+            Named(n, i, _region(leaves, often, n), int(leaf.size)) for i, (n, leaf) in enumerate(leaves.items())
+        )
+        count = sum(n.size for n in named if n.name in often)
         own = {end.name for end in self.ends if end is not None}
-        often = Counter(list(self.leaves.trained() if hasattr(self.leaves, "trained") else leaves))
         listing = tuple((name, often[name]) for name in sorted(own))
         lists = {TREE: listing} if hasattr(self.leaves, "stepper") or hasattr(self.leaves, "trained") else {}
         counts: Mapping[str, int] = self.leaves.own_counts() if hasattr(self.leaves, "own_counts") else {}
@@ -330,13 +320,15 @@ class Translated:
 
     def _dead(self, probe: Probe, own: Collection[str]) -> tuple[str, ...]:
         """Trained leaves of the table's shape, either way round, that can hold anything: the logits stay as they are."""
-        shape, out = self.table().shape, []
-        for name in sorted(self._trained() - set(own)):
-            old = np.array(self.leaves.leaves()[name])
-            if old.shape not in (shape, shape[::-1]) or not is_float(old):
+        shape, leaves = self.table().shape, self.leaves.leaves()
+        alike = [n for n in sorted(self._trained() - set(own)) if leaves[n].shape in (shape, shape[::-1])]
+        before = self.logits(probe.ids) if alike else np.empty(0)
+        out = []
+        for name in alike:
+            old = np.array(leaves[name])
+            if not is_float(old):
                 continue
             drawn = np.random.default_rng([probe.seed, 73]).standard_normal(old.shape)
-            before = self.logits(probe.ids)
             self.leaves.write(name, drawn.astype(old.dtype))
             try:
                 if np.array_equal(before, self.logits(probe.ids), equal_nan=True):
@@ -356,8 +348,8 @@ class Translated:
         step = Step(kind, decay=DECAY, epsilon=epsilon, rows=rows, dtype=self.table().dtype.name, corrections="float32")
         apply: Callable[[Mapping[str, Array]], None] | None = None
         trained = self._trained()
+        before = np.array(self.table()[rows], dtype=np.float64)
         for i in range(count):
-            before = np.array(self.table()[rows], dtype=np.float64)
             shares = {
                 n: g for n, g in self._gradient(probe.ids, self._loss_cotangent(probe, i)).items() if n in trained
             }
@@ -421,10 +413,18 @@ class Translated:
 
     def operations(self) -> tuple[Operation, ...]:
         """What users of the framework do to a model."""
-        return tuple(
-            Operation(way.word, way.spelling, _performed(way), way.exact, way.halfway, way.fresh)
-            for way in self._ways()
-        )
+        return tuple(dataclasses.replace(way, perform=_performed(way)) for way in self._ways())
+
+
+def _region(leaves: Mapping[str, Array], trained: Collection[str], name: str, turned: bool = False) -> Region:
+    """A leaf as a window on memory of its own: identity of storage is identity of the leaf."""
+    leaf = leaves[name]
+    strides = tuple(int(np.prod(leaf.shape[i + 1 :])) for i in range(leaf.ndim))
+    shape = leaf.shape
+    if turned:
+        shape, strides = shape[::-1], strides[::-1]
+    kind = "parameter" if name in trained else "buffer"
+    return Region(list(leaves).index(name), 0, shape, strides, leaf.dtype.name, name, kind, name in trained)
 
 
 def _performed(way: Way) -> Callable[[Any, Callable[[], Any]], Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
-from handlm import adapter, models
+from handlm import Model, adapter, models
 from tiecheck.conformance import Declaration, check, targets
 
 MODULES = [importlib.import_module(f"handlm.models.{m.name}") for m in pkgutil.iter_modules(models.__path__)]
@@ -39,16 +40,14 @@ def test_an_engine_with_an_unknown_bias_is_asked_nothing_of_one_position() -> No
     """With one position any bias explains the logits."""
     module = importlib.import_module("handlm.models.right_bidirectional_bias")
 
-    class Engine:
+    class Engine(Model):
         def __init__(self) -> None:
-            inner = module.build()
-            self.logits, self.leaves, self.write = (
-                lambda ids: inner.logits(ids)[:, -1],
-                inner.leaves,
-                inner.write,
-            )
+            self.inner = module.build()
+            self.p = self.inner.p
 
-    Engine.__module__, Engine.__name__ = "handlm.model", "Model"
+        def logits(self, ids: Any) -> Any:
+            return self.inner.logits(ids)[:, -1]
+
     report = check(Engine, Declaration(output_bias=True))
     assert report.conforms, [(r.id, r.message) for r in report.results if r.verdict == "fail"]
     linear = next(r for r in report.results if r.id == "projection.linear")

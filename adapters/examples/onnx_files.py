@@ -38,11 +38,12 @@ def _exported(name: str, seed: int) -> Any:
     import torch
     from tiecheck.reference import GPT
 
+    from .. import pytorch
     from ..reference import CONFIGS
 
-    torch.manual_seed(seed)
     config = replace(CONFIGS["gpt2"], tied=name != "untied")
-    model = GPT(replace(config, vocabulary=LARGE) if name == "dynamo-large" else config).eval()
+    with pytorch.seeded(seed):
+        model = GPT(replace(config, vocabulary=LARGE) if name == "dynamo-large" else config).eval()
     ids = torch.zeros((2, 8), dtype=torch.int64)
     options = dict(EXPORTED[name])
     if options["dynamo"]:
@@ -147,6 +148,7 @@ def _optimized(seed: int) -> Any:
 
 MADE: dict[str, Callable[[int], Any]] = {"transposed": _transposed, "gemm": _gemm, "optimized": _optimized}
 """Models made by hand, by name."""
+NAMES = (*EXPORTED, *MADE)
 
 
 def tiny(name: str, seed: int) -> Built:

@@ -101,18 +101,9 @@ def tanh(a):
     return unary(a, y, 1 - y * y)
 
 
-def sigmoid(a):
-    y = 1 / (1 + np.exp(-a.v))
-    return unary(a, y, y * (1 - y))
-
-
 def exp(a):
     y = np.exp(a.v)
     return unary(a, y, y)
-
-
-def log(a):
-    return unary(a, np.log(a.v), 1 / a.v)
 
 
 def power(a, k):
@@ -145,11 +136,6 @@ def stop(a):
 def softmax(a, axis=-1):
     e = exp(a - stop(Var(a.v.max(axis, keepdims=True))))
     return e * power(total(e, axis), -1.0)
-
-
-def log_softmax(a, axis=-1):
-    a = a - Var(a.v.max(axis, keepdims=True))
-    return a - log(total(exp(a), axis))
 
 
 def rms(a, w=None):
