@@ -15,7 +15,7 @@ import numpy as np
 
 from . import tolerances
 from .declaration import Declaration
-from .evidence import Array
+from .evidence import After, Array
 
 if TYPE_CHECKING:
     from .evidence import Pass, Region
@@ -564,3 +564,14 @@ def share_of_head(
         product = form.product if form.product is not None else times_rows(form.hidden, table, form.columns)[0]
         size = size + (np.abs(cotangent).sum(1, keepdims=True) * np.exp(form.forward(product)))[:, rows]
     return np.asarray(size.T @ np.abs(form.hidden))
+
+
+def moved(after: After) -> float:
+    """By how much the logits changed where an operation promised the same values; 0 within rounding."""
+    one, other = after.before, after.after
+    if not after.exact or one is None or other is None:
+        return 0.0
+    if one.shape != other.shape:
+        return float("inf")
+    gap = float(np.nanmax(np.abs(np.nan_to_num(one) - np.nan_to_num(other)), initial=0.0))
+    return gap if gap > tolerances.returned(np.nan_to_num(one), after.dtype) else 0.0

@@ -39,7 +39,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--profile",
-        type=click.Choice(["quick", "standard"]),
+        type=click.Choice(["quick", "standard", "full"]),
         default="standard",
         show_default=True,
         help="quick: a handful of passes, nothing is rebuilt.",

@@ -178,6 +178,77 @@ CAUSES: dict[str, Cause] = {
         "requires_grad_ changes a flag of the one table and nothing else.",
         "Set the flag of the shared parameter instead of replacing it",
     ),
+    "lost-on-load-partial": Cause(
+        "A state dict with one of the table's two keys fills both uses.",
+        "Tie before loading, so that both names hold one parameter: head.weight = embedding.weight; or store both keys",
+    ),
+    "lost-on-load-two-tables": Cause(
+        "A state dict with two different tables ends in a tied model, or in an error or a warning that says so.",
+        "Compare the two keys when loading and refuse what differs, then tie again: head.weight = embedding.weight",
+    ),
+    "lost-on-safetensors": Cause(
+        "safetensors stores a shared table once, and a fresh model that is tied is filled by it in both uses.",
+        "Tie in the constructor, before load_model fills the model: self.head.weight = self.embedding.weight",
+    ),
+    "lost-on-pretrained": Cause(
+        "What from_pretrained gives is tied or untied as what save_pretrained stored.",
+        "Store the flag with the config (tie_word_embeddings), and name the tied keys for the library (_tied_weights_keys); or tie "
+        "again after loading: head.weight = embedding.weight",
+    ),
+    "lost-on-resize": Cause(
+        "A vocabulary that changes its size changes the one table.",
+        "Resize the shared parameter once and give it to both uses: head.weight = embedding.weight",
+    ),
+    "lost-on-optimizer-state": Cause(
+        "A stored training goes on with one table and its own optimizer state.",
+        "Tie before the optimizer is built, so that its parameters have the same numbers as when it was stored",
+    ),
+    "lost-on-averaged": Cause(
+        "The average of a tied model is tied.",
+        "Tie the averaged model again: averaged.module.head.weight = averaged.module.embedding.weight",
+    ),
+    "lost-on-checkpointing": Cause(
+        "Gradient checkpointing gives the table the gradient that it gets without.",
+        "Read the parameter inside the part that is computed again, without detach() or a copy that was made outside it",
+    ),
+    "lost-on-functional-call": Cause(
+        "Called with other parameters, both uses read the table that was handed over.",
+        "Read the parameter from its module in every forward, instead of keeping a reference to it elsewhere",
+    ),
+    "lost-on-compile": Cause(
+        "The compiled model reads the table in every call.",
+        "Read the parameter itself in forward; what is no parameter or buffer may be taken for a constant",
+    ),
+    "lost-on-export": Cause(
+        "The exported graph reads one table in both uses.",
+        "Register the table as a parameter of the model, so that both uses are lifted as one",
+    ),
+    # What torch itself loses on two names for one parameter.
+    "lost-on-load-assign": Cause(
+        "assign=True puts the tensors of the state dict in the place of the parameters, name by name, and torch does not tie "
+        "again.",
+        "Tie again after loading, before the optimizer is built: head.weight = embedding.weight",
+    ),
+    "lost-on-materialize": Cause(
+        "to_empty gives every name memory of its own, so that one shared parameter becomes two.",
+        "Tie again after to_empty and loading, before the optimizer is built: head.weight = embedding.weight",
+    ),
+    "lost-on-parametrize": Cause(
+        "A parametrization is put on one module's weight; another module that shares the parameter goes on reading it bare.",
+        "Register it for the module that holds the table and read the result there: logits = F.linear(h, embedding.weight)",
+    ),
+    "lost-on-weight-norm": Cause(
+        "Weight norm stores direction and length for each module by itself.",
+        "Put it on the embedding alone and read the result there: logits = F.linear(h, embedding.weight)",
+    ),
+    "lost-on-prune": Cause(
+        "Pruning hides the parameter behind a mask of one module; another module that shares it keeps the whole table.",
+        "Prune the embedding alone and read the result there: logits = F.linear(h, embedding.weight)",
+    ),
+    "lost-on-quantize": Cause(
+        "Dynamic quantization packs the weights of Linear modules: such a head keeps a rounded copy of its own.",
+        "Leave the head out of what is quantized, or read the embedding in the projection: logits = F.linear(h, embedding.weight)",
+    ),
     "bad-initialization": Cause(
         "An untrained model guesses evenly, so that its loss is close to ln V. A table drawn with a standard deviation of one "
         "(the default of nn.Embedding) makes logits that are sqrt(D) times too large when it is the output matrix too.",
@@ -220,6 +291,14 @@ _ELSEWHERE = Cause(
 )
 
 
+def _unlisted(cause: str) -> Cause:
+    """What there is to say of an operation that another package has added."""
+    word = cause.removeprefix("lost-on-")
+    if word == cause:
+        return CAUSES["unknown"]
+    return Cause(f"After the operation {word} both uses read one table.", f"Tie again afterwards: {_GENERIC}")
+
+
 def mend_of(case: Case) -> Mend | None:
     """The assignment that gives the projection the lookup's parameter, where both are tensors with names and one shape."""
     look = case.first.look
@@ -229,17 +308,17 @@ def mend_of(case: Case) -> Mend | None:
     if a is None or b is None or a.shape != b.shape or a.strides != b.strides or a.kind != "parameter":
         return None
     if a.storage != b.storage:
-        return Mend(b.owner, a.owner) if _is_path(a.owner) and _is_path(b.owner) else None
+        return Mend(b.owner, a.owner) if is_path(a.owner) and is_path(b.owner) else None
     named = case.holdings.named if case.holdings is not None else ()
     over = [n for n in named if n.region == dataclasses.replace(a, owner=n.region.owner)]
     objects = {n.object: n.name for n in over if n.region.kind == "parameter"}
     other = next((name for name in objects.values() if name != a.owner), None)
-    if len(objects) < 2 or other is None or not _is_path(other):
+    if len(objects) < 2 or other is None or not is_path(other):
         return None
     return Mend(other, a.owner, frozenset({"two-parameters-one-memory"}))
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     """Whether a name can be assigned to: attributes and numbered parts, with dots between."""
     return (
         all(part.isidentifier() or part.isdigit() for part in name.split(".")) and not name.rpartition(".")[2].isdigit()
@@ -274,7 +353,7 @@ def diagnose(
     out = []
     for cause in sorted(groups, key=rank):
         ids = sorted(groups[cause], key=lambda i: levels[i] != "MUST")
-        text = _ELSEWHERE if idiom and cause in _STORED else CAUSES.get(cause, CAUSES["unknown"])
+        text = _ELSEWHERE if idiom and cause in _STORED else CAUSES.get(cause) or _unlisted(cause)
         seen = "; ".join(dict.fromkeys(findings[i].message for i in ids))
         where = next(
             (str(findings[i].counterexample["where"]) for i in ids if (findings[i].counterexample or {}).get("where")),  # type: ignore[index]

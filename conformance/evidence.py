@@ -396,13 +396,48 @@ class After:
 
 
 @dataclass(frozen=True, eq=False)
+class Chain:
+    """A sequence of operations that loses the tie, as short as it could be made.
+
+    Attributes:
+        words, spellings, lines: of its operations, in order; ``lines`` are Python.
+        lost: what no longer holds after the last.
+        should: whether one of them is a SHOULD.
+        ends: the names of what the lookup and the projection read afterwards, "" where that has none.
+        code: a script that shows it without tiecheck, "" where the framework has none.
+    """
+
+    words: tuple[str, ...]
+    spellings: tuple[str, ...]
+    lost: Lost
+    should: bool = False
+    lines: tuple[str, ...] = ()
+    ends: tuple[str, str] = ("", "")
+    code: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Which sequences were tried: of which operations, how many of their ordered pairs, how many drawn and long ones."""
+
+    elements: tuple[str, ...]
+    of: int = 0
+    pairs: int = 0
+    drawn: int = 0
+    walks: int = 0
+    longest: int = 0
+    lost: Chain | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """All the evidence of one example, as requirements read it.
 
     ``unreached`` are rows that a lookup read and no logit depends on, None where that was not asked.
     ``repeats`` are logits of equal calls in eval mode with the generators left to run; ``missing`` says, by capability,
     why something was not gathered; ``initial`` are logits (N, C) of a model that nothing has trained or moved yet.
-    ``trained``, ``trajectory`` and ``after`` are what became of it later; ``copied`` says that they happened to a deepcopy.
+    ``trained``, ``trajectory``, ``after`` and ``sequences`` are what became of it later; ``copied`` says that they happened to
+    a deepcopy.
     """
 
     declared: Declaration
@@ -417,6 +452,7 @@ class Case:
     trained: tuple[Trained, ...] = ()
     trajectory: Trajectory | None = None
     after: tuple[After, ...] = ()
+    sequences: Sequences | None = None
     copied: bool = False
 
     @property
@@ -450,6 +486,8 @@ _CLASSES: dict[str, type] = {
         Lost,
         Trained,
         After,
+        Chain,
+        Sequences,
         Case,
         Declaration,
     )

@@ -79,6 +79,16 @@ LOST = {
     "lost-on-compile": "the tie is lost by torch.compile",
     "lost-on-export": "the tie is lost by torch.export",
     "lost-on-safetensors": "the tie is lost by saving as safetensors",
+    "lost-on-load-partial": "the tie is lost by loading a state dict that has one of the two keys",
+    "lost-on-load-two-tables": "a state dict with two different tables is loaded without a word",
+    "lost-on-optimizer-state": "the tie is lost by taking a stored training up again",
+    "lost-on-averaged": "the tie is lost in the averaged weights",
+    "lost-on-checkpointing": "the tie is lost by gradient checkpointing",
+    "lost-on-functional-call": "the tie is lost when the model is called with other parameters",
+    "lost-on-parametrize": "the tie is lost by a parametrization",
+    "lost-on-weight-norm": "the tie is lost by weight norm",
+    "lost-on-prune": "the tie is lost by pruning",
+    "lost-on-quantize": "the tie is lost by torch's quantization",
     "lost-on-pretrained": "the tie is lost by save_pretrained and from_pretrained",
 }
 

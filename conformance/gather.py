@@ -61,6 +61,9 @@ FULL = Effort()
 LARGE = Effort(directions=1, inject=False, again=False, sharp=False, calls=0)
 QUICK = Effort(directions=1, inject=False, again=False, sharp=False, calls=0, aside=False, train=False)
 AFTERWARDS = Effort(directions=1, inject=False, again=False, sharp=False, calls=1, aside=False, noisy=False)
+AFTERWARDS_BRIEF = Effort(
+    directions=0, inject=False, again=False, sharp=False, calls=0, aside=False, modes=False, noisy=False
+)
 AFTERWARDS_LARGE = Effort(
     directions=0, write=False, inject=False, again=False, sharp=False, calls=0, aside=False, train=False, modes=False
 )

@@ -24,7 +24,7 @@ STEERING: tuple[tuple[str, str | None, bool, str], ...] = (
     ("assume", "KEY=VALUE", True, "declare what the architecture adds on purpose"),
     ("device", "cpu|cuda[:N]", False, "where the model runs"),
     ("dtype", "NAME", False, "cast the model first"),
-    ("profile", "NAME", False, "how much is tried: quick or standard"),
+    ("profile", "NAME", False, "how much is tried: quick, standard or full"),
     ("strict", None, False, "a SHOULD that fails fails the run"),
     ("select", "ID_OR_CHAPTER", True, "judge only this"),
     ("deselect", "ID_OR_CHAPTER", True, "judge all but this"),

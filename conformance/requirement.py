@@ -122,6 +122,11 @@ def requirement(
     return keep
 
 
+def known_ids() -> frozenset[str]:
+    """The ids that are registered so far."""
+    return frozenset(_REGISTRY)
+
+
 def requirements() -> tuple[Requirement, ...]:
     """The whole specification, chapter by chapter, in the order in which the chapters state it."""
     from . import chapters  # registers them

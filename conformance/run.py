@@ -22,7 +22,7 @@ from .verdict import Verdict
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
-PROFILES = ("quick", "standard")
+PROFILES = ("quick", "standard", "full")
 DECLARED = ("tied", "untied", "both")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -48,7 +48,7 @@ class Options:
     def validated(self) -> Options:
         """These options, with the file of expected failures read; or NotJudged with one sentence."""
         if not _among(self.profile, PROFILES):
-            raise NotJudged(f"{shown(self.profile)} is no profile; there are {' and '.join(PROFILES)}")
+            raise NotJudged(f"{shown(self.profile)} is no profile; there are {', '.join(PROFILES)}")
         if self.declare is not None and not _among(self.declare, DECLARED):
             raise NotJudged(f"{shown(self.declare)} cannot be declared; say tied, untied or both")
         number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
@@ -100,7 +100,7 @@ def check(
         model: a ``torch.nn.Module`` called with ids (B, T) that returns logits (B, T, V); a factory without required
             arguments that returns one, or ``(model, Declaration(...))``; or a target such as ``"hf:gpt2"``.
         declare: ``"tied"``, ``"untied"``, ``"both"``, or a `Declaration`, which replaces all others.
-        profile: ``"quick"`` or ``"standard"``.
+        profile: ``"quick"``, ``"standard"`` or ``"full"``.
         device, dtype: judge it after a move there; the model handed in comes back as it was.
         seed: governs everything that is drawn.
         strict: a SHOULD that fails fails the run.

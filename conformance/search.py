@@ -13,7 +13,7 @@ from .premise import longest
 from .probe import Room
 from .requirement import Finding, judged, requirements
 
-EXAMPLES = 8
+EXAMPLES = {"standard": 8, "full": 60}
 SHRINKS = 60
 
 Findings = dict[str, tuple[Finding, float]]
@@ -26,6 +26,7 @@ def search(
     seed: int,
     chosen: frozenset[str],
     over: Callable[[], bool],
+    profile: str = "standard",
 ) -> Findings:
     """What fails on further examples that hypothesis draws and shrinks, and on a few that read every token; by id."""
     import hypothesis
@@ -41,7 +42,7 @@ def search(
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=EXAMPLES,
+        max_examples=EXAMPLES[profile],
         deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],

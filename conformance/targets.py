@@ -258,6 +258,20 @@ def _attribute(module: Any, name: str, where: str) -> Any:
     return value
 
 
+def building(target: Target, built: Built) -> str:
+    """Lines of Python that define ``build()``, which makes the model of a target; a comment where only its user can."""
+    code = built.extra.get("code", "")
+    if code:
+        return str(code() if callable(code) else code)
+    name, _, factory = target.name.rpartition(":")
+    if target.given or target.adapter is not None or not factory.isidentifier():
+        return f"build = ...  # makes the model that was judged: {target.name}"
+    if name.endswith(".py"):
+        path = Path(name)
+        return f"import sys\nsys.path.insert(0, {str(path.parent)!r})\nfrom {path.stem} import {factory} as build"
+    return f"from {name} import {factory} as build" if name else f"build = {factory}"
+
+
 def kind(model: object) -> str:
     """The name of an object's class, whatever its metaclass says."""
     try:

@@ -14,11 +14,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__, gather, targets
+from .afterwards import Bench, afterwards
 from .diagnosis import Mend, diagnose, mend_of
 from .errors import NotJudged, Raised, sentence
 from .evidence import Case
 from .foreign import foreign
-from .operations import Bench, afterwards
 from .premise import has, settle
 from .report import Cost, Report, Result
 from .requirement import judged, requirements
@@ -82,9 +82,21 @@ class Verdict:
         if self.later and self.options.profile != "quick":
             self.bench.build = self._build
             self.case = afterwards(self.bench, self.case)
+            if self.options.profile == "full" and "persistence.sequence" in self.chosen:
+                self.case = self._in_a_row(self.case)
         self.findings |= {item.id: judged(item, self.case) for item in self.later}
         self._try_mend()
         return self.report("timed out" if self.over() else "")
+
+    def _in_a_row(self, case: Case) -> Case:
+        """The case with what sequences of operations lose."""
+        from .sequences import tried
+
+        reason = "the model is large: no sequences were tried" if self.bench.large else case.missing.get("afterwards")
+        if reason:
+            return dataclasses.replace(case, missing={**case.missing, "sequences": reason})
+        self.bench.building = targets.building(self.target, self.built)
+        return dataclasses.replace(case, sequences=tried(self.bench, case, self.options.seed))
 
     def leave(self) -> None:
         """Put the model back from outside, where the thread that judges it does not return from it."""
@@ -98,7 +110,7 @@ class Verdict:
         size = self.subject.table().size
         self.work = gather.effort(self.options.profile, size)
         large = size > gather.LARGE_TABLE
-        self.bench = Bench(self.subject, None, self.declared, main, large, self.over, self.say)
+        self.bench = Bench(self.subject, None, self.declared, main, large, self.over, self.say, chosen=self.chosen)
         self.surroundings = environment(self.subject)
         self.settled = True
         self.say("watching passes")
@@ -111,7 +123,8 @@ class Verdict:
             self.notes.append("the table is large: one example was judged in each mode, further ones were not drawn")
         if self.work == gather.FULL and not any(f.verdict == "fail" for f, _ in self.findings.values()):
             self.say("drawing further examples")
-            self.findings |= search(self.subject, self.declared, known, self.options.seed, self.chosen, self.over)
+            o = self.options
+            self.findings |= search(self.subject, self.declared, known, o.seed, self.chosen, self.over, o.profile)
 
     @functools.cached_property
     def _build(self) -> Callable[[], Any] | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Fresh = Callable[[], "TorchSubject"]
 Change = Callable[[nn.Module], Any]
+_STATE = "the state dict that was saved cannot be loaded again"
 
 
 def _deepcopy(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
@@ -29,36 +30,40 @@ def _deepcopy(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
 
 def _pickle(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     stored = pickle.dumps(subject.module)
-    return subject.after(_reads(lambda: pickle.loads(stored), "what pickle stored cannot be read again"))
+    return subject.after(reads(lambda: pickle.loads(stored), "what pickle stored cannot be read again"))
 
 
 def _save(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
-    return subject.after(_through_file(subject.module, "what torch.save stored cannot be loaded again"))
+    return subject.after(through_file(subject.module, "what torch.save stored cannot be loaded again"))
 
 
 def _save_state(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
-    problem = "the state dict that was saved cannot be loaded again"
-    return _into_fresh(subject, fresh, _through_file(subject.module.state_dict(), problem))
+    return into_fresh(subject, fresh, through_file(subject.module.state_dict()))
 
 
 def _load(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
-    return _into_fresh(subject, fresh, subject.module.state_dict())
+    return into_fresh(subject, fresh, subject.module.state_dict())
 
 
-def _through_file(thing: Any, problem: str) -> Any:
+def _save_weights(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    return into_fresh(subject, fresh, through_file(subject.module.state_dict(), _STATE, weights_only=True))
+
+
+def through_file(thing: Any, problem: str = _STATE, weights_only: bool = False) -> Any:
+    """What torch.load makes of what torch.save wrote."""
     file = io.BytesIO()
     torch.save(thing, file)
     file.seek(0)
     # The file is our own, written the line before: reading the whole object back runs nothing that did not run already.
-    return _reads(lambda: torch.load(file, weights_only=False), problem)
+    return reads(lambda: torch.load(file, weights_only=weights_only), problem)
 
 
-def _into_fresh(subject: TorchSubject, fresh: Fresh, state: Any) -> TorchSubject:
+def into_fresh(subject: TorchSubject, fresh: Fresh, state: Any, **how: Any) -> TorchSubject:
     """A state dict in a fresh model that is where the run wants it, and off what is neutral."""
     other = fresh()
     with other:
         pass
-    _load_into(other.module, state)
+    _load_into(other.module, state, **how)
     return subject.after(other.module)
 
 
@@ -67,11 +72,15 @@ def _load_itself(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     return subject.after(subject.module)
 
 
-def _load_into(module: nn.Module, state: Any) -> None:
-    _reads(lambda: module.load_state_dict(state), "the model's own load_state_dict refuses its own state_dict")
+def _load_leniently(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
+    return into_fresh(subject, fresh, subject.module.state_dict(), strict=False)
 
 
-def _reads(read: Callable[[], Any], problem: str) -> Any:
+def _load_into(module: nn.Module, state: Any, **how: Any) -> None:
+    reads(lambda: module.load_state_dict(state, **how), "the model's own load_state_dict refuses its own state_dict")
+
+
+def reads(read: Callable[[], Any], problem: str) -> Any:
     try:
         with foreign():
             return read()
@@ -137,7 +146,7 @@ def _frozen_with_a_call(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     return subject.after(subject.module)
 
 
-def _other_device() -> str:
+def _other_device(subject: TorchSubject) -> str:
     return "" if torch.cuda.is_available() else "there is no other device here"
 
 
@@ -148,11 +157,11 @@ def _there_and_back(module: nn.Module) -> nn.Module:
     return moved
 
 
-def _cast(spelling: str, change: Change, back: bool) -> Operation:
-    return Operation("cast", spelling, _in_place(change), exact=back, halfway=not back)
+def _cast(spelling: str, change: Change, back: bool, code: str = "") -> Operation:
+    return Operation("cast", spelling, _in_place(change), exact=back, halfway=not back, code=code)
 
 
-def _own(module: nn.Module) -> torch.dtype:
+def own(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
@@ -161,30 +170,47 @@ _METHODS = {torch.float64: "double", torch.float32: "float", torch.bfloat16: "bf
 
 def _by_methods(module: nn.Module) -> nn.Module:
     """To float64 and back by .double() and the method of the model's own dtype."""
-    back = _METHODS[_own(module)]
+    back = _METHODS[own(module)]
     result: nn.Module = getattr(module.double(), back)()
     return result
 
 
 def _by_to(module: nn.Module) -> nn.Module:
-    own = _own(module)
-    result: nn.Module = module.to(torch.float64).to(own)
+    before = own(module)
+    result: nn.Module = module.to(torch.float64).to(before)
     return result
 
 
+_FRESH = "fresh = build()\n"
+_KEPT = "\nmodel = fresh"
+_FROM_FILE = f"torch.save(model.state_dict(), 'state.pt')\n{_FRESH}fresh.load_state_dict(torch.load('state.pt')){_KEPT}"
+
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("deepcopy", "copy.deepcopy(model)", _deepcopy, large=True),
-    Operation("pickle", "pickle.loads(pickle.dumps(model))", _pickle),
+    Operation("deepcopy", "copy.deepcopy(model)", _deepcopy, large=True, code="model = copy.deepcopy(model)"),
+    Operation("pickle", "pickle.loads(pickle.dumps(model))", _pickle, code="model = pickle.loads(pickle.dumps(model))"),
     _cast("model.double()", lambda m: m.double(), False),
     _cast("model.double().float()", _by_methods, True),
-    _cast("model.to(torch.float64).to(torch.float32)", _by_to, True),
+    _cast(
+        "model.to(torch.float64).to(torch.float32)", _by_to, True, "model = model.to(torch.float64).to(torch.float32)"
+    ),
     _cast("model.bfloat16()", lambda m: m.bfloat16(), False),
     _cast("model.to(torch.bfloat16)", lambda m: m.to(torch.bfloat16), False),
     Operation("move", "model.to(device).to(the old one)", _in_place(_there_and_back), here=_other_device),
     Operation("move", "model.cpu()", _in_place(lambda m: m.cpu()), weak=True),
-    Operation("train-mode", "model.eval(); model.train()", _in_place(_flips), large=True),
-    Operation("train-mode", "model.eval(); model(ids); model.train(); model(ids)", _flips_with_calls, exact=False),
-    Operation("freeze", "model.requires_grad_(False); model.requires_grad_(True)", _in_place(_frozen)),
+    Operation("train-mode", "model.eval(); model.train()", _in_place(_flips), large=True, code="model.eval().train()"),
+    Operation(
+        "train-mode",
+        "model.eval(); model(ids); model.train(); model(ids)",
+        _flips_with_calls,
+        exact=False,
+        code="model.eval()\nmodel(ids)\nmodel.train()\nmodel(ids)",
+    ),
+    Operation(
+        "freeze",
+        "model.requires_grad_(False); model.requires_grad_(True)",
+        _in_place(_frozen),
+        code="model.requires_grad_(False).requires_grad_(True)",
+    ),
     Operation("freeze", "p.requires_grad = False, then True, for p in model.parameters()", _in_place(_frozen_by_flags)),
     Operation(
         "freeze",
@@ -193,9 +219,31 @@ OPERATIONS: tuple[Operation, ...] = (
         exact=False,
     ),
     Operation("load", "model.load_state_dict(model.state_dict())", _load_itself, large=True),
-    Operation("load", "fresh.load_state_dict(model.state_dict())", _load, fresh=True),
-    Operation("save", "torch.save(model, file); torch.load(file)", _save),
     Operation(
-        "save", "torch.save(model.state_dict(), file); fresh.load_state_dict(torch.load(file))", _save_state, fresh=True
+        "load",
+        "fresh.load_state_dict(model.state_dict())",
+        _load,
+        fresh=True,
+        code=f"{_FRESH}fresh.load_state_dict(model.state_dict()){_KEPT}",
+    ),
+    Operation("load", "fresh.load_state_dict(model.state_dict(), strict=False)", _load_leniently, fresh=True),
+    Operation(
+        "save",
+        "torch.save(model, file); torch.load(file)",
+        _save,
+        code="torch.save(model, 'model.pt')\nmodel = torch.load('model.pt', weights_only=False)",
+    ),
+    Operation(
+        "save",
+        "torch.save(model.state_dict(), file); fresh.load_state_dict(torch.load(file))",
+        _save_state,
+        fresh=True,
+        code=_FROM_FILE,
+    ),
+    Operation(
+        "save",
+        "torch.save(model.state_dict(), file); fresh.load_state_dict(torch.load(file, weights_only=True))",
+        _save_weights,
+        fresh=True,
     ),
 )

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NoBackward, NotJudged, line
-from tiecheck.conformance.evidence import Array, Gradient, Holdings, Look, Probe, Step, Trajectory
+from tiecheck.conformance.evidence import Array, Chain, Gradient, Holdings, Look, Probe, Step, Trajectory
 from tiecheck.conformance.foreign import foreign
 from tiecheck.conformance.operations import Operation
 from tiecheck.reference import GPTConfig
@@ -204,6 +204,13 @@ class TorchSubject:
             if buffer.numel() != size and not torch.equal(buffer, values.to(buffer.dtype)):
                 with torch.no_grad():
                     buffer.copy_(values)
+
+    def seen_table(self) -> Tensor:
+        """The table as a short watched pass shows it. Raises LookupError where it shows none, or a computed one."""
+        self.look(Probe(np.array([[0, 1, 1]])))
+        if self._table is None or self._derived:
+            raise LookupError("the table is computed, so that no key holds it")
+        return self._table
 
     def logits(self, ids: Array, train: bool = False, reseed: bool = True) -> Array:
         """Logits as (N, C) in float64."""
@@ -419,9 +426,13 @@ class TorchSubject:
         subject._device, subject._dtype, subject._moved_off = self._device, self._dtype, False
         return subject
 
-    def after(self, module: nn.Module) -> TorchSubject:
-        """The subject of what an operation returned: where it is, in the dtype and with the values that it has."""
-        subject = TorchSubject(module, self.declared, name=self.name, seed=self.seed, caller=self._caller, ours=True)
+    def after(self, module: nn.Module, plainly: bool = False) -> TorchSubject:
+        """The subject of what an operation returned: where it is, in the dtype and with the values that it has.
+
+        ``plainly`` where it is called with the ids alone, whatever the model itself wants.
+        """
+        caller = call if plainly else self._caller
+        subject = TorchSubject(module, self.declared, name=self.name, seed=self.seed, caller=caller, ours=True)
         subject._moved_off, subject._mapped = True, self._mapped
         return subject
 
@@ -466,11 +477,19 @@ class TorchSubject:
         """The same in float64 beside the reference; None where the weights do not map onto it."""
         return training.trajectory(self, probe, count)
 
+    def script(self, building: str, chain: Chain, fresh: Callable[[], TorchSubject]) -> str:
+        """Lines of Python that show what a sequence loses; see `script`."""
+        from .script import script
+
+        return script(building, chain, lambda: fresh().module)
+
     def operations(self) -> tuple[Operation, ...]:
         """What users do to a torch module; see `operations`."""
+        from .loading import LOADING
         from .operations import OPERATIONS
+        from .wrapping import WRAPPING
 
-        return OPERATIONS
+        return (*OPERATIONS, *LOADING, *WRAPPING)
 
 
 def _same_probe(one: Probe, other: Probe) -> bool:

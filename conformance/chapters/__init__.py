@@ -1,6 +1,17 @@
 """The chapters of the specification, in the order in which they are read. Importing one registers its requirements."""
 
-from . import count, gradient, initialization, lookup, persistence, projection, storage, subject, training
+from . import (
+    count,
+    gradient,
+    initialization,
+    lookup,
+    persistence,
+    persistence_should,
+    projection,
+    storage,
+    subject,
+    training,
+)
 
 __all__ = [
     "count",
@@ -8,6 +19,7 @@ __all__ = [
     "initialization",
     "lookup",
     "persistence",
+    "persistence_should",
     "projection",
     "storage",
     "subject",

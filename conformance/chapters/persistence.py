@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 
-import numpy as np
-
-from .. import tolerances
+from ..algebra import moved
 from ..evidence import After, Case, Lost
-from ..requirement import Finding, failed, passed, requirement, requirements, skipped
+from ..requirement import Finding, Level, failed, passed, requirement, requirements, skipped
 
 SOURCE = "what a model owes, it owes again after each operation that a user performs on it"
 FORMULA = "every MUST of storage, count, lookup, projection and gradient holds afterwards; f(ids) as before"
@@ -55,10 +53,10 @@ def _judged(case: Case, word: str) -> Finding:
             continue
         if after.lost:
             return _lost(case, after, after.lost[0])
-        moved = _moved(after)
-        if moved:
-            message = f"after {after.spelling} the same ids give other logits (by up to {moved:.3g})"
-            return failed(f"lost-on-{word}", message + _on_copy(case), operation=after.spelling, difference=moved)
+        gap = moved(after)
+        if gap:
+            message = f"after {after.spelling} the same ids give other logits (by up to {gap:.3g})"
+            return failed(f"lost-on-{word}", message + _on_copy(case), operation=after.spelling, difference=gap)
         if not after.weak:
             told.append(after.spelling)
     if told:
@@ -78,26 +76,24 @@ def _on_copy(case: Case) -> str:
     return " (on a deepcopy, for there is no factory)" if case.copied else ""
 
 
-def _moved(after: After) -> float:
-    """By how much the logits changed where the same values were promised."""
-    one, other = after.before, after.after
-    if not after.exact or one is None or other is None:
-        return 0.0
-    if one.shape != other.shape:
-        return float("inf")
-    gap = float(np.nanmax(np.abs(np.nan_to_num(one) - np.nan_to_num(other)), initial=0.0))
-    return gap if gap > tolerances.returned(np.nan_to_num(one), after.dtype) else 0.0
-
-
-def _operation(word: str, *, statement: str, why: str, example: str) -> None:
+def operation(
+    word: str, *, statement: str, why: str = "", example: str = "", level: Level = "MUST", bug: str = ""
+) -> None:
     """The requirement of one operation: what is asked after it is the same for all."""
     stated = requirement(
-        f"persistence.{word}", statement=statement, formula=FORMULA, source=SOURCE, why=why, example=example
+        f"persistence.{word}",
+        level=level,
+        statement=statement,
+        formula=FORMULA,
+        source=SOURCE,
+        bug=bug,
+        why=why,
+        example=example,
     )
     stated(functools.partial(_judged, word=word))
 
 
-_operation(
+operation(
     "deepcopy",
     statement="A deepcopy is tied as the model is.",
     why="People copy models: for averaged weights, for a teacher, to keep the best one so far. A copy that is not "
@@ -115,7 +111,7 @@ _operation(
 )
 
 
-_operation(
+operation(
     "pickle",
     statement="A model that was pickled and read again is tied as before.",
     why="Pickle carries models to other processes: to workers, into queues, into caches. What comes out must be the "
@@ -134,7 +130,7 @@ _operation(
 )
 
 
-_operation(
+operation(
     "cast",
     statement="A cast to another dtype, and the way back, in every spelling leave the tie whole.",
     why="Almost every model is cast, to 16 bits for speed. If each use makes a cast of its own, there are two "
@@ -153,7 +149,7 @@ _operation(
 )
 
 
-_operation(
+operation(
     "move",
     statement="A move to another device and back leaves the tie whole.",
     why="A model is built on one device and trained on another. If each use is moved by itself, there are two "
@@ -173,7 +169,7 @@ _operation(
 )
 
 
-_operation(
+operation(
     "train-mode",
     statement="Switching between train and eval mode leaves the tie whole, with calls in between and without.",
     why="train() and eval() are called around every evaluation. A model that merges or copies weights there comes "
@@ -195,7 +191,7 @@ _operation(
 )
 
 
-_operation(
+operation(
     "freeze",
     statement="Freezing all parameters and thawing them leaves the tie whole.",
     why="Fine-tuning starts with freezing and often ends with thawing. Both are a switch on the table; who replaces "
@@ -213,7 +209,7 @@ _operation(
 )
 
 
-_operation(
+operation(
     "load",
     statement="The state dict of the model loads into a fresh model, and into itself, and the result is tied.",
     why="After loading, training goes on. If loading gives one of the two uses a tensor of its own, two tables "
@@ -235,7 +231,7 @@ _operation(
 )
 
 
-_operation(
+operation(
     "save",
     statement="What torch.save stored, the module or its state dict, comes back tied.",
     why="A model outlives its process only as a file. What stores each use by itself stores two tables, and whoever "
@@ -255,3 +251,54 @@ _operation(
         print(tied([again(part) for part in model]))  # -> False
     """,
 )
+
+
+@requirement(
+    "persistence.sequence",
+    statement="Operations in a row, with training steps between them, lose no tie that each of them keeps.",
+    formula=FORMULA,
+    source="a sequence of MUST operations and training steps is a MUST; one with a SHOULD operation in it is a SHOULD",
+    why="A tie is most often lost by two things in a row: a copy is made by the first and becomes a table of its own by the "
+    "second. Each alone looks harmless.",
+    example="""
+        import copy
+        from torch import nn
+        class Head(nn.Linear):
+            def __deepcopy__(self, memo):  # forgets the parameter, and ties again when it is called
+                return Head(3, 4, bias=False)
+        def build():
+            model = nn.ModuleList([nn.Embedding(4, 3), Head(3, 4, bias=False)])
+            model[1].weight = model[0].weight
+            return model
+        def tie_again(model): model[1].weight = model[0].weight
+        model = copy.deepcopy(build())
+        tie_again(model)
+        print(model[1].weight is model[0].weight)  # -> True
+        # broken: stored between the copy and the call
+        state = copy.deepcopy(build()).state_dict()
+        print(bool((state["0.weight"] == state["1.weight"]).all()))  # -> False
+    """,
+)
+def sequence(case: Case) -> Finding:
+    """The first sequence that lost something, as short as it could be made; MUST ones before others."""
+    seen = case.sequences
+    if seen is None:
+        return skipped(case.why("sequences", "sequences are tried in the profile full alone"))
+    lost = seen.lost
+    told = (
+        f"{seen.pairs} of {seen.of} ordered pairs, {seen.drawn} drawn sequences and {seen.walks} long walks were tried"
+    )
+    if lost is None:
+        if not seen.pairs:
+            return skipped(f"{told}: nothing that was done proves it")
+        return passed(f"the tie holds after all of them: {told}, the longest of {seen.longest} operations")
+    way = ", then ".join(lost.spellings)
+    fails = f"{lost.lost.id} fails: {lost.lost.message}" if lost.lost.id else lost.lost.message
+    alone = "; each of them alone keeps it" if len(lost.words) > 1 else ""
+    cause = "forced-tie" if lost.lost.cause == "forced-tie" else f"lost-on-{lost.words[-1]}"
+    return failed(
+        cause,
+        f"after {way} {fails}{alone} ({told} until then)" + _on_copy(case),
+        level="SHOULD" if lost.should else None,
+        **{**lost.lost.counterexample, "sequence": list(lost.spellings), "fails": lost.lost.id, "code": lost.code},
+    )
