@@ -8,6 +8,7 @@ is alive beside the model that is judged.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,9 @@ class Bench:
         if resized:
             declared = dataclasses.replace(declared, parameter_count=None, vocabulary=None)
         work = gather.AFTERWARDS_LARGE if self.large else work or gather.AFTERWARDS
-        return gather.gather(subject, declared, self.probe, work)
+        with warnings.catch_warnings():  # what an operation left behind may warn at every pass (a quantized layer does)
+            warnings.simplefilter("ignore")
+            return gather.gather(subject, declared, self.probe, work)
 
     def operations(self) -> tuple[Operation, ...]:
         """Those that are asked."""

@@ -318,6 +318,17 @@ def mend_of(case: Case) -> Mend | None:
     return Mend(other, a.owner, frozenset({"two-parameters-one-memory"}))
 
 
+def tied_again(case: Case) -> str:
+    """The assignment that ties a tied model again after its two names came apart; "" where one name holds the table."""
+    look, named = case.first.look, case.holdings.named if case.holdings is not None else ()
+    if look is None or look.table.region is None or look.table.region.kind != "parameter":
+        return ""
+    table = look.table.region
+    names = [n.name for n in named if n.region == dataclasses.replace(table, owner=n.region.owner) and is_path(n.name)]
+    others = [name for name in names if name != table.owner]
+    return Mend(others[0], table.owner).line if len(names) == 2 and others else ""
+
+
 def is_path(name: str) -> bool:
     """Whether a name can be assigned to: attributes and numbered parts, with dots between."""
     return (
@@ -331,6 +342,7 @@ def diagnose(
     mend: Mend | None = None,
     mended: bool | None = None,
     idiom: str = "",
+    again: str = "",
 ) -> tuple[Diagnosis, ...]:
     """Causes of what failed: failed MUSTs before failed SHOULDs, and within them in the order of the table.
 
@@ -338,6 +350,7 @@ def diagnose(
         mend: the assignment that would tie the model, where there is one.
         mended: whether a second instance conformed after it; None where it was not tried.
         idiom: how the subject's framework ties, where that is no assignment of torch's.
+        again: the assignment that ties this model again, where two names hold its table.
     """
     order = {cause: i for i, cause in enumerate(CAUSES)}
     groups: dict[str, list[str]] = {}
@@ -360,7 +373,7 @@ def diagnose(
             "",
         )
         place = f" At {where}." if where else ""
-        fix, tried = text.mend.replace(_GENERIC, idiom or _GENERIC), None
+        fix, tried = text.mend.replace(_GENERIC, idiom or again or _GENERIC), None
         if mend is not None and cause in mend.causes:
             fix, tried = mend.put_into(text.mend), mended
         out.append(Diagnosis(cause, f"{text.expected} Seen: {seen}.{place}", fix, tuple(ids), tried, where))

@@ -122,7 +122,9 @@ def _cause(report: Report, cause: Diagnosis, number: int) -> str:
     lines += ["where  " + cause.where] if cause.where else []
     lines += ["mend   " + cause.fix + (f"  ({cause.tried})" if cause.tried else "")] if cause.fix else []
     seen = ", ".join(f"`{id}`" for id in cause.evidence)
-    return title + _block("\n".join(map(_wrapped, lines))) + (f"\nSeen by {seen}\n" if seen else "")
+    code = report.script(cause)
+    script = f"\nThese lines show it without tiecheck:\n\n{_block(code, 'python')}" if code else ""
+    return title + _block("\n".join(map(_wrapped, lines))) + (f"\nSeen by {seen}\n" if seen else "") + script
 
 
 def _wrapped(text: str) -> str:

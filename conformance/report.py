@@ -108,7 +108,9 @@ class Report:
         counts, total = self.summary, len(self.results)
         applied = total - counts["skip"]
         head = "conforms" if self.conforms else "does not conform"
-        tail = f", {counts['fail']} failed" if counts["fail"] else ""
+        should = sum(r.verdict == "fail" and not r.fails(self.strict) for r in self.results)
+        tail = f", {counts['fail'] - should} failed" if counts["fail"] > should else ""
+        tail += f", {should} failed as SHOULD" if should else ""
         tail += f", {counts['xfail']} failed as expected" if counts["xfail"] else ""
         tail += f", {counts['error']} could not be judged (a defect of tiecheck)" if counts["error"] else ""
         return f"{head}: {applied} of {total} requirements apply, {counts['pass']} passed{tail}"
@@ -119,6 +121,11 @@ class Report:
         if not shown or any(r.fails(self.strict) for r in shown):
             return ""
         return EXPECTED if all(r.verdict == "xfail" for r in shown) else SHOULD
+
+    def script(self, cause: Diagnosis) -> str:
+        """Lines of Python that show a cause without tiecheck, where a requirement gave some; else ""."""
+        codes = (str((r.counterexample or {}).get("code") or "") for r in self.results if r.id in cause.evidence)
+        return next(filter(None, codes), "")
 
     def plain(self) -> dict[str, Any]:
         """Every field in plain values, for another process; `from_dict` reads it."""

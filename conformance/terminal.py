@@ -15,6 +15,7 @@ from .comparison import Change
 from .explain import CHAPTERS, DECLARED, clean, clean_lines, link, named
 from .glossary import legend, prose_legend, words
 from .protocol import Backend
+from .report import SHOULD as SHOULD_FAILS
 from .report import Both, Diagnosis, Report, Result, reports, unjudged
 from .requirement import Requirement
 
@@ -89,6 +90,7 @@ def explained(report: Report, result: Result, item: Requirement, *, replay: str 
     for cause in report.diagnosis:
         if result.id in cause.evidence:
             parts += [Text(), Text(f"{clean(named(cause))} [{clean(cause.cause)}]"), _cause(cause, True)]
+            parts += _script(report, cause)
     parts += [Text()] + [Text(clean(f"note: {note}")) for note in report.notes]
     if replay:
         parts.append(Text(clean(f"run it again: {replay}")))
@@ -212,18 +214,44 @@ def _cost(report: Report) -> str:
 
 
 def _causes(report: Report) -> list[RenderableType]:
-    """The first cause in full and with the meaning of its words, the others in two lines."""
+    """The first cause in full and with the meaning of its words, the others in two lines; operations that the tie need not
+    outlive together, in a table."""
+    lost = [c for c in report.diagnosis if report.excused(c) == SHOULD_FAILS and c.cause.startswith("lost-on-")]
+    lost = lost if len(lost) > 1 else []
     parts: list[RenderableType] = []
-    for number, cause in enumerate(report.diagnosis, 1):
+    told = [cause for cause in report.diagnosis if cause not in lost]
+    for number, cause in enumerate(told, 1):
         excuse = report.excused(cause)
-        title = Text(f"{number}. {clean(named(cause))}", "bold yellow" if excuse else "bold red")
-        title.append(clean(f" [{cause.cause}]"), "not bold default")
-        if excuse:
-            title.append(f" ({excuse})", "not bold default")
-        parts += [Text(), title, _cause(cause, number == 1)]
+        title = _title(number, named(cause), f"[{cause.cause}]", excuse)
+        parts += [Text(), title, _cause(cause, number == 1), *_script(report, cause)]
         if number == 1:
             parts.append(_meant(cause, report))
+    if lost:
+        title = _title(len(told) + 1, f"the tie does not outlive {len(lost)} operations", "", SHOULD_FAILS)
+        parts += [Text(), title, _lost(lost)]
     return parts
+
+
+def _script(report: Report, cause: Diagnosis) -> list[RenderableType]:
+    """Lines that show a cause without tiecheck, from the margin, to be copied."""
+    code = report.script(cause)
+    return [Text("  these lines show it without tiecheck:", "dim"), _lines(code)] if code else []
+
+
+def _title(number: int, what: str, word: str, excuse: str) -> Text:
+    title = Text(f"{number}. {clean(what)}", "bold yellow" if excuse else "bold red")
+    title.append(clean(f" {word}" if word else ""), "not bold default")
+    return title.append(f" ({excuse})" if excuse else "", "not bold default")
+
+
+def _lost(causes: Sequence[Diagnosis]) -> Table:
+    """An operation a row, with the mend; what was seen stands with the results below."""
+    table = _grid(2)
+    for cause in causes:
+        fix = _lines(cause.fix).copy()
+        fix.stylize("bold")
+        table.add_row(f"  {clean(cause.cause)}", fix)
+    return table
 
 
 def _cause(cause: Diagnosis, whole: bool) -> Table:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__, gather, targets
 from .afterwards import Bench, afterwards
-from .diagnosis import Mend, diagnose, mend_of
+from .diagnosis import Mend, diagnose, mend_of, tied_again
 from .errors import NotJudged, Raised, sentence
 from .evidence import Case
 from .foreign import foreign
@@ -184,6 +184,8 @@ class Verdict:
         word: Literal["tied", "untied"] = "tied" if self.declared.tied else "untied"
         findings = {i: f for i, (f, _) in self.findings.items()}
         idiom = str(getattr(self.subject, "idiom", ""))
+        levels = {r.id: r.level for r in results}
+        causes = diagnose(findings, levels, self.mend, self.mended, idiom, tied_again(self.case))
         return Report(
             tiecheck=__version__,
             target=self.target.name,
@@ -193,7 +195,7 @@ class Verdict:
             profile=self.options.profile,
             seed=self.options.seed,
             results=results,
-            diagnosis=diagnose(findings, {r.id: r.level for r in results}, self.mend, self.mended, idiom),
+            diagnosis=causes,
             cost=self._cost(),
             notes=tuple(dict.fromkeys(self.notes)),
             replay=_replay(self.target.name, self.options),

@@ -5,11 +5,13 @@ A twin differs in the one line that is broken, and conforms.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import alone_later as later
+import alone_operations as operations
 import torch
 import torch.nn.functional as F
 from tiecheck.conformance.protocol import Built
@@ -19,12 +21,23 @@ from zoo import BROKEN
 
 @dataclass(frozen=True)
 class Alone:
-    """One requirement, the model on which it alone fails, its twin, and what both are declared."""
+    """One requirement, the model on which it alone fails, its twin, and what both are declared.
+
+    ``aside`` are operations that are not performed on either: what torch itself loses on two names, and what is made of the
+    very thing that is broken. ``profile`` and ``compiles`` say what it takes to see it.
+    """
 
     requirement: str
     broken: Callable[[], Any]
     twin: Callable[[], Any] | None = None
     declared: dict[str, Any] = field(default_factory=dict)
+    aside: tuple[str, ...] = ()
+    profile: str = "standard"
+
+    @property
+    def deselected(self) -> tuple[str, ...]:
+        """What is not performed on either."""
+        return tuple(id for id in (*operations.LOSES, *self.aside) if id != self.requirement)
 
 
 class Plain(nn.Module):
@@ -219,8 +232,12 @@ def _counted(extra: int) -> Callable[[], Built]:
     return build
 
 
-def _pair(kind: Callable[[bool], nn.Module], requirement: str, **declared: Any) -> Alone:
-    return Alone(requirement, lambda: kind(True), lambda: kind(False), declared)
+def _pair(kind: Callable[[bool], nn.Module], requirement: str, *aside: str, **declared: Any) -> Alone:
+    return Alone(requirement, lambda: kind(True), lambda: kind(False), declared, aside)
+
+
+def _lost_by_torch(requirement: str) -> Alone:
+    return Alone(requirement, lambda: later.Tied(False), operations.One)
 
 
 _ZOO = {
@@ -264,7 +281,7 @@ _PAIRS = [
     _pair(later.Pruned, "training.sgd"),
     _pair(later.PrunedAdam, "training.adamw"),
     _pair(later.CutInside, "training.trajectory"),
-    _pair(later.CopiedByHand, "persistence.deepcopy"),
+    _pair(later.CopiedByHand, "persistence.deepcopy", "persistence.averaged"),
     _pair(later.PickledByHand, "persistence.pickle"),
     _pair(later.CastByHand, "persistence.cast"),
     _pair(later.MovedByHand, "persistence.move"),
@@ -273,6 +290,19 @@ _PAIRS = [
     _pair(later.LoadedByHand, "persistence.load"),
     _pair(later.SavedByHand, "persistence.save"),
     _pair(later.Loud, "initialization.loss"),
+    *map(_lost_by_torch, operations.LOSES),
+    _pair(operations.PartlyLoaded, "persistence.load-partial"),
+    _pair(operations.Obliging, "persistence.load-two-tables"),
+    _pair(operations.Resumed, "persistence.optimizer-state"),
+    _pair(operations.LoadedFromSafetensors, "persistence.safetensors"),
+    _pair(operations.Stored, "persistence.pretrained"),
+    _pair(operations.Resized, "persistence.resize"),
+    _pair(operations.Averaged, "persistence.averaged"),
+    _pair(operations.Forgetful, "persistence.checkpointing"),
+    _pair(operations.Remembering, "persistence.functional-call"),
+    _pair(operations.Traced, "persistence.compile"),
+    _pair(operations.Exported, "persistence.export"),
+    dataclasses.replace(_pair(operations.ThawedAfterLoad, "persistence.sequence"), profile="full"),
 ]
 
 ALONE: tuple[Alone, ...] = (
