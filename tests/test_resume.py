@@ -65,6 +65,11 @@ def test_the_cliff(runs: list[resume.Run]) -> None:
     assert cliffs["tied"] == cliffs["assigned"] == 0
 
 
+def test_assigned_from_a_file_that_stores_each_name_by_itself() -> None:
+    weights = {name: value.clone() for name, value in resume.initial(SMALL, 0).items()}
+    assert resume.look(resume.assigned(SMALL, weights)) == resume.look(resume.emptied(SMALL, weights))
+
+
 def test_the_head_wins_where_both_tables_are_loaded() -> None:
     model = resume.emptied(SMALL, resume.initial(SMALL, 0))
     with torch.no_grad():
@@ -92,6 +97,15 @@ def test_transformers() -> None:
         assert [row.cause for row in found[:4]] == ["", "equal-copy", "two-parameters-one-memory", ""]
         late = found[5]
         assert late.one or late.said, "a loader must not end untied without a word"
+
+
+def test_the_page_quotes_what_tiecheck_says() -> None:
+    page, config = (ROOT / "docs" / "resume.md").read_text(), resume.Size().model
+    ids = resume.windows(config)[1][:1, :-1]
+    for case in (resume.emptied, resume.assigned, resume.moved):
+        said = resume.verdict(case(config, resume.initial(config, 0)), ids)
+        for words in (f"`{said.cause}`", said.explanation, said.fix, said.lost):
+            assert words in page, "docs/resume.md is old: run `python docs/resume.py`"
 
 
 def test_the_number_in_the_readme() -> None:
