@@ -19,7 +19,7 @@ from .diagnosis import is_path
 from .errors import sentence
 from .evidence import After, Case, Lost, Pass, Probe, Step, Trained, Trajectory
 from .foreign import foreign
-from .operations import Broken, Operation, offered
+from .operations import Broken, Inapplicable, Operation, offered
 from .premise import has
 from .requirement import Requirement, requirements
 
@@ -295,6 +295,8 @@ def _refused(operation: Operation, error: Exception) -> After:
     """An operation that was not performed: its own result cannot be read again, or Python, torch or the model refuses."""
     if isinstance(error, Broken):
         return dataclasses.replace(_of(operation), broken=str(error))
+    if isinstance(error, Inapplicable):
+        return dataclasses.replace(_of(operation), refused=str(error))
     return dataclasses.replace(_of(operation), refused=f"{operation.spelling} was refused: {sentence(error)}")
 
 

@@ -18,6 +18,10 @@ class Broken(Exception):
     """What an operation returned or saved cannot be loaded again; the sentence says why."""
 
 
+class Inapplicable(Exception):
+    """There is nothing in this model that the operation could be done to; the sentence says why."""
+
+
 def _anywhere(subject: Any) -> str:
     return ""
 

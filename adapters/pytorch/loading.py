@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tiecheck.conformance.errors import TieLost, line
 from tiecheck.conformance.foreign import foreign
-from tiecheck.conformance.operations import Operation
+from tiecheck.conformance.operations import Inapplicable, Operation
 from torch import Tensor, nn
 
 from .operations import Fresh, into_fresh, own, reads, through_file
@@ -71,7 +71,7 @@ def _filled(subject: TorchSubject, module: nn.Module, source: nn.Module | None =
                 buffer.copy_(buffers[name])
     left = next((name for name, t in named_tensors(module) if t.device.type == "meta"), None)
     if left is not None:
-        raise RuntimeError(f"{left} is no buffer and stays on the meta device")
+        raise Inapplicable(f"{left} is no buffer and stays on the meta device")
     return subject.after(module)
 
 
@@ -97,7 +97,7 @@ def _by_one_key(which: int) -> Callable[[TorchSubject, Fresh], TorchSubject]:
     def perform(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
         keys = table_keys(subject)
         if not keys:
-            raise LookupError("no key of the state dict holds the table as it is")
+            raise Inapplicable("no key of the state dict holds the table as it is")
         dropped = set(keys) - {keys[which]}
         state = {key: value for key, value in subject.module.state_dict().items() if key not in dropped}
         return into_fresh(subject, fresh, state, strict=False)
@@ -109,7 +109,7 @@ def _two_tables(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     """The state dict contradicts itself: whoever loads it must end tied, or say so."""
     keys = table_keys(subject)
     if len(keys) < 2:
-        raise LookupError("the state dict has one key for the table, so that it cannot hold two")
+        raise Inapplicable("the state dict has one key for the table, so that it cannot hold two")
     state = {key: value.clone() for key, value in subject.module.state_dict().items()}
     with torch.no_grad():
         state[keys[-1]] += 0.1 * state[keys[-1]].std() * torch.randn_like(state[keys[-1]])
@@ -177,7 +177,7 @@ def _pretrained(shards: int) -> Callable[[TorchSubject, Fresh], TorchSubject]:
                 size = sum(p.numel() * p.element_size() for p in module.parameters())
                 module.save_pretrained(folder, max_shard_size=f"{max(size // shards // 1000, 1)}KB")
                 if len(list(Path(folder).glob("*.safetensors"))) < 2:
-                    raise RuntimeError("one shard was written all the same")
+                    raise Inapplicable("one shard was written all the same")
             else:
                 module.save_pretrained(folder)
             problem = "from_pretrained refuses what save_pretrained stored"
@@ -239,17 +239,17 @@ def stepped(subject: TorchSubject, optimizer: torch.optim.Optimizer) -> None:
 
 def ends(subject: TorchSubject) -> tuple[Place, Place]:
     """Where the lookup's module and the projection's hold the parameter that they read; the same place twice where there is
-    one. Raises LookupError where they hold none themselves."""
+    one. Raises Inapplicable where they hold none themselves."""
     from .ends import find
 
     with subject:
         try:
             found = find(subject.module, caller=subject._caller)
         except TieLost as error:
-            raise LookupError("the two ends are not one table, so that there is nothing to take apart") from error
+            raise Inapplicable("the two ends are not one table, so that there is nothing to take apart") from error
     holders = [place for place, known in found.held if place.is_parameter and known() is not None]
     if not holders:
-        raise LookupError("no module holds the table as a parameter of its own")
+        raise Inapplicable("no module holds the table as a parameter of its own")
     lookup = next(iter(found.lookups), holders[0])
     head = next(iter(found.head), lookup)
     return lookup, head

@@ -17,7 +17,7 @@ from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NoBackward, NotJudged, line
 from tiecheck.conformance.evidence import Array, Chain, Gradient, Holdings, Look, Probe, Step, Trajectory
 from tiecheck.conformance.foreign import foreign
-from tiecheck.conformance.operations import Operation
+from tiecheck.conformance.operations import Inapplicable, Operation
 from tiecheck.reference import GPTConfig
 from torch import Tensor, nn
 
@@ -206,10 +206,10 @@ class TorchSubject:
                     buffer.copy_(values)
 
     def seen_table(self) -> Tensor:
-        """The table as a short watched pass shows it. Raises LookupError where it shows none, or a computed one."""
+        """The table as a short watched pass shows it. Raises Inapplicable where it shows none, or a computed one."""
         self.look(Probe(np.array([[0, 1, 1]])))
         if self._table is None or self._derived:
-            raise LookupError("the table is computed, so that no key holds it")
+            raise Inapplicable("the table is computed, so that no key holds it")
         return self._table
 
     def logits(self, ids: Array, train: bool = False, reseed: bool = True) -> Array:
