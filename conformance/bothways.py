@@ -1,0 +1,67 @@
+"""What two builds of one target say together, with the tie flag on and off: whether the flag does anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from .report import Diagnosis, Report
+
+# Chapters that are judged by what became of a model: a tie that was made or lost there is none of the flag's.
+_LATER = ("training.", "persistence.")
+# That the two uses are one table, or two, is what these say; the second is for what no pass can be watched of.
+_IDENTITY = ("storage.one-memory", "storage.write-through")
+
+
+def together(reports: Sequence[Report], flag: str, notes: Iterable[str] = ()) -> tuple[Report, ...]:
+    """The reports on both builds, with what each means beside the other.
+
+    Args:
+        reports: those that there are, in any order; with one alone nothing can be compared.
+        flag: what the tie flag is called.
+        notes: sentences on the flag itself, for the notes of each.
+    """
+    more = tuple(notes)
+    told = [dataclasses.replace(report, notes=(*report.notes, *more)) for report in reports]
+    by_word = {report.declared: report for report in reports}
+    if set(by_word) != {"tied", "untied"}:
+        return tuple(told)
+    said = _ignored(by_word["tied"], by_word["untied"], flag)
+    return tuple(
+        dataclasses.replace(report, diagnosis=tuple(_with(cause, said) for cause in report.diagnosis))
+        for report in told
+    )
+
+
+def _ignored(tied: Report, untied: Report, flag: str) -> dict[str, str]:
+    """What to say of which cause where one value of the flag gives what the other gives; nothing where it is heeded."""
+    forced, apart = _found(untied, "forced-tie"), _found(tied, "two-matrices")
+    if forced and _one_table_or_two(tied):
+        return {"forced-tie": f"The flag {flag} is ignored: built with {flag}=False the model is tied all the same."}
+    if apart and _one_table_or_two(untied):
+        return {
+            "two-matrices": f"The flag {flag} is ignored: built with {flag}=True the model has two matrices all the same."
+        }
+    return {}
+
+
+def _found(report: Report, cause: str) -> bool:
+    """Whether a model was found so as it was built."""
+    return any(_as_built(told, cause) for told in report.diagnosis)
+
+
+def _as_built(told: Diagnosis, cause: str) -> bool:
+    return told.cause == cause and any(not id.startswith(_LATER) for id in told.evidence)
+
+
+def _one_table_or_two(report: Report) -> bool:
+    """Whether a model was found, as it was built, to be what it was built to be."""
+    verdicts = [result.verdict for result in report.results if result.id in _IDENTITY]
+    return "pass" in verdicts and "fail" not in verdicts
+
+
+def _with(told: Diagnosis, said: dict[str, str]) -> Diagnosis:
+    more = said.get(told.cause)
+    if more is None or not _as_built(told, told.cause):
+        return told
+    return dataclasses.replace(told, explanation=f"{more} {told.explanation}")
