@@ -1,4 +1,4 @@
-"""What two builds of one target say together, with the tie flag on and off: whether the flag does anything."""
+"""What two builds of one target say together, with the tie flag on and off: whether the flag is heeded."""
 
 from __future__ import annotations
 
@@ -26,22 +26,24 @@ def together(reports: Sequence[Report], flag: str, notes: Iterable[str] = ()) ->
     by_word = {report.declared: report for report in reports}
     if set(by_word) != {"tied", "untied"}:
         return tuple(told)
-    said = _ignored(by_word["tied"], by_word["untied"], flag)
+    said = _said(by_word["tied"], by_word["untied"], flag)
     return tuple(
         dataclasses.replace(report, diagnosis=tuple(_with(cause, said) for cause in report.diagnosis))
         for report in told
     )
 
 
-def _ignored(tied: Report, untied: Report, flag: str) -> dict[str, str]:
+def _said(tied: Report, untied: Report, flag: str) -> dict[str, str]:
     """What to say of which cause where one value of the flag gives what the other gives; nothing where it is heeded."""
     forced, apart = _found(untied, "forced-tie"), _found(tied, "two-matrices")
-    if forced and _one_table_or_two(tied):
+    if forced and apart:
+        turned = f"The flag {flag} is the wrong way round: True unties the model and False ties it."
+        return {"forced-tie": turned, "two-matrices": turned}
+    if forced and _as_it_should(tied):
         return {"forced-tie": f"The flag {flag} is ignored: built with {flag}=False the model is tied all the same."}
-    if apart and _one_table_or_two(untied):
-        return {
-            "two-matrices": f"The flag {flag} is ignored: built with {flag}=True the model has two matrices all the same."
-        }
+    if apart and _as_it_should(untied):
+        same = f"built with {flag}=True the model has two matrices all the same"
+        return {"two-matrices": f"The flag {flag} is ignored: {same}."}
     return {}
 
 
@@ -54,7 +56,7 @@ def _as_built(told: Diagnosis, cause: str) -> bool:
     return told.cause == cause and any(not id.startswith(_LATER) for id in told.evidence)
 
 
-def _one_table_or_two(report: Report) -> bool:
+def _as_it_should(report: Report) -> bool:
     """Whether a model was found, as it was built, to be what it was built to be."""
     verdicts = [result.verdict for result in report.results if result.id in _IDENTITY]
     return "pass" in verdicts and "fail" not in verdicts
