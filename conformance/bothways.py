@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from .report import Diagnosis, Report
+from .report import Diagnosis, Report, Result
 
-# Chapters that are judged by what became of a model: a tie that was made or lost there is none of the flag's.
-_LATER = ("training.", "persistence.")
-# That the two uses are one table, or two, is what these say; the second is for what no pass can be watched of.
+# What says of a model as it was built whether the two uses are one table; the second where no pass can be watched. A tie
+# that training or an operation makes or loses is none of the flag's.
 _IDENTITY = ("storage.one-memory", "storage.write-through")
 
 
@@ -48,22 +47,25 @@ def _said(tied: Report, untied: Report, flag: str) -> dict[str, str]:
 
 
 def _found(report: Report, cause: str) -> bool:
-    """Whether a model was found so as it was built."""
-    return any(_as_built(told, cause) for told in report.diagnosis)
-
-
-def _as_built(told: Diagnosis, cause: str) -> bool:
-    return told.cause == cause and any(not id.startswith(_LATER) for id in told.evidence)
+    """Whether that is what a model was found to be as it was built."""
+    asked = _asked(report)
+    return asked is not None and any(told.cause == cause and asked.id in told.evidence for told in report.diagnosis)
 
 
 def _as_it_should(report: Report) -> bool:
     """Whether a model was found, as it was built, to be what it was built to be."""
-    verdicts = [result.verdict for result in report.results if result.id in _IDENTITY]
-    return "pass" in verdicts and "fail" not in verdicts
+    asked = _asked(report)
+    return asked is not None and asked.verdict == "pass"
+
+
+def _asked(report: Report) -> Result | None:
+    """What says whether the two uses are one table; None where nobody asked."""
+    verdicts = {result.id: result for result in report.results if result.verdict != "skip"}
+    return next((verdicts[id] for id in _IDENTITY if id in verdicts), None)
 
 
 def _with(told: Diagnosis, said: dict[str, str]) -> Diagnosis:
     more = said.get(told.cause)
-    if more is None or not _as_built(told, told.cause):
+    if more is None or not set(_IDENTITY) & set(told.evidence):
         return told
     return dataclasses.replace(told, explanation=f"{more} {told.explanation}")

@@ -261,7 +261,7 @@ def builds(target: targets.Target, options: Options) -> tuple[tuple[str | None, 
 
 def _how(target: targets.Target) -> str:
     """How the flag of a factory is named, where the target is one."""
-    if target.adapter is not None or target.given:
+    if target.adapter is not None or not targets.is_factory(target.source):
         return ""
     return f", or name the keyword that ties it: a factory's own `{KEYWORD}`, or FACTORY@KEYWORD"
 

@@ -53,7 +53,7 @@ class Target:
                     built = self.adapter.build(self.source, tied=tied, seed=seed)  # type: ignore[union-attr]
                     assert isinstance(built, Built)
                     return built
-                if not _is_factory(self.source):
+                if not is_factory(self.source):
                     return dataclasses.replace(unpacked(self.source), untrained=False)
                 return made(self.source, self.keyword, tied)
         except NotJudged as error:
@@ -91,7 +91,7 @@ def _seeded(seed: int) -> Iterator[None]:
             torch.set_rng_state(torch_state)
 
 
-def _is_factory(source: Any) -> bool:
+def is_factory(source: Any) -> bool:
     """A function or a class is called; an instance that can be judged is taken as it is."""
     return inspect.isclass(source) or inspect.isroutine(source) or (callable(source) and not _judgeable(source))
 
@@ -139,7 +139,7 @@ def _made_by(source: Any, keyword: str | None, name: str, folder: str) -> Target
     """The target that a factory is. Raises NotJudged where a keyword was named that it does not have."""
     try:
         with foreign():
-            factory = _is_factory(source)
+            factory = is_factory(source)
     except Exception as error:
         raise NotJudged(f"{name} cannot be looked at: {sentence(error)}") from error
     where = name.rpartition("@")[0] if keyword is not None else name
