@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .report import Diagnosis, Report, Result
 
@@ -32,17 +32,20 @@ def together(reports: Sequence[Report], flag: str, notes: Iterable[str] = ()) ->
     )
 
 
-def _said(tied: Report, untied: Report, flag: str) -> dict[str, str]:
-    """What to say of which cause where one value of the flag gives what the other gives; nothing where it is heeded."""
+def _said(tied: Report, untied: Report, flag: str) -> dict[str, tuple[str, str]]:
+    """What to say of which cause, and what mends it where that is the flag's own matter; nothing where it is heeded."""
     forced, apart = _found(untied, "forced-tie"), _found(tied, "two-matrices")
     if forced and apart:
         turned = f"The flag {flag} is the wrong way round: True unties the model and False ties it."
-        return {"forced-tie": turned, "two-matrices": turned}
+        mend = f"Turn it: tie where {flag} is True, and only there"
+        return {"forced-tie": (turned, mend), "two-matrices": (turned, mend)}
     if forced and _as_it_should(tied):
-        return {"forced-tie": f"The flag {flag} is ignored: built with {flag}=False the model is tied all the same."}
+        same = f"built with {flag}=False the model is tied all the same"
+        mend = f"Tie only where {flag} is True, and give the projection a parameter of its own else; or refuse {flag}=False"
+        return {"forced-tie": (f"The flag {flag} is ignored: {same}.", mend)}
     if apart and _as_it_should(untied):
         same = f"built with {flag}=True the model has two matrices all the same"
-        return {"two-matrices": f"The flag {flag} is ignored: {same}."}
+        return {"two-matrices": (f"The flag {flag} is ignored: {same}.", "")}
     return {}
 
 
@@ -64,8 +67,11 @@ def _asked(report: Report) -> Result | None:
     return next((verdicts[id] for id in _IDENTITY if id in verdicts), None)
 
 
-def _with(told: Diagnosis, said: dict[str, str]) -> Diagnosis:
-    more = said.get(told.cause)
-    if more is None or not set(_IDENTITY) & set(told.evidence):
+def _with(told: Diagnosis, said: Mapping[str, tuple[str, str]]) -> Diagnosis:
+    if told.cause not in said or not set(_IDENTITY) & set(told.evidence):
         return told
-    return dataclasses.replace(told, explanation=f"{more} {told.explanation}")
+    more, mend = said[told.cause]
+    explanation = f"{more} {told.explanation}"
+    if not mend:  # the assignment that ties it stays, with what became of it
+        return dataclasses.replace(told, explanation=explanation)
+    return dataclasses.replace(told, explanation=explanation, fix=mend, fix_verified=None)

@@ -61,9 +61,9 @@ class Target:
         except Exception as error:
             if named and isinstance(error, LookupError):  # the adapter has no model of that name, and says so
                 raise NotJudged(str(error.args[0]) if error.args else str(error)) from error
-            raise Declined(f"{self.name} failed to build{self._given(tied)}: {sentence(error)}") from error
+            raise Declined(f"{self.name} failed to build{self._asked(tied)}: {sentence(error)}") from error
 
-    def _given(self, tied: bool | None) -> str:
+    def _asked(self, tied: bool | None) -> str:
         words = self.keyword.words(tied) if self.keyword is not None else {}
         return "".join(f" with {name}={value}" for name, value in words.items())
 
