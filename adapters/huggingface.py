@@ -21,7 +21,7 @@ from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.protocol import Backend, Built
 
-from . import pytorch
+from . import huggingface_tiny, pytorch
 from .huggingface_declared import declared, unwrapped
 from .huggingface_facts import NEVER_TIED, NOT_BY_IDS
 from .huggingface_reference import mapped
@@ -44,9 +44,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FLAG",
+    "FLAG_NAME",
     "NEVER_TIED",
     "NOT_BY_IDS",
     "FlagRejected",
+    "about_flag",
     "accepts",
     "backend",
     "build",
@@ -61,6 +63,9 @@ __all__ = [
 FLAG = True
 """Whether the tie flag can be asked for."""
 
+
+FLAG_NAME = huggingface_tiny.FLAG
+"""The field of the config."""
 
 SHOWN = ("gpt2", "llama", "gemma2", "qwen2", "mistral", "gpt_neox")
 """What a matrix of all backends judges of them."""
@@ -163,6 +168,28 @@ def call(model: torch.nn.Module, ids: torch.Tensor, **more: Any) -> Any:
     return model(ids, **more)
 
 
+def about_flag(name: str, seed: int) -> tuple[str, ...]:
+    """Which level of a nested config controls the tie. See `tiecheck.conformance.protocol.Adapter`.
+
+    Args:
+        name: as in `build`; where it stands for real weights the models are built from its config on the meta device.
+    """
+    import torch
+
+    from .huggingface_levels import explored, said
+
+    if "/" in name:
+        config, of, device = *_config_and_class(name, trust_remote_code=False), "meta"
+    else:
+        config, of, device = tiny_config(name, False), model_class(name), "cpu"
+
+    def built(turned: Any) -> Any:
+        with torch.device(device):
+            return of._from_config(turned, dtype=torch.float32)
+
+    return said(explored(config, built, call, seed))
+
+
 # tiny models
 
 
@@ -245,30 +272,11 @@ def _trainable(model: Any) -> int:
 
 def _pretrained(name: str, tied: bool | None, trust_remote_code: bool) -> Any:
     import torch
-    import transformers
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    local = name.startswith(("./", "../", "/"))
-    failure = NotJudged if local else LookupError
-    if local and not (Path(name) / "config.json").is_file():
-        raise NotJudged(f"{name} is no folder with a config.json in it")
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except Exception as error:
-        raise failure(f"the config of {name} cannot be read: {sentence(error)}") from error
-    model_class = AutoModelForCausalLM
-    more: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if config.model_type in known_types():
-        model_class, more = _stored_class(config), {}
-        for level in levels(config):
-            if isinstance(level, model_class.config_class):
-                config = level
-                break
-    elif "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or {}):
-        raise LookupError(
-            f"transformers {transformers.__version__} has no language model of type {config.model_type!r} for {name}"
-        )
+    config, model_class = _config_and_class(name, trust_remote_code)
+    more = {} if model_class is not AutoModelForCausalLM else {"trust_remote_code": trust_remote_code}
     set_flag(config, tied, name)
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -279,10 +287,38 @@ def _pretrained(name: str, tied: bool | None, trust_remote_code: bool) -> Any:
             # pickled weights only where there are no others, and then without a conversion in the background
             return model_class.from_pretrained(name, config=config, dtype=torch.float32, use_safetensors=False, **more)
     except Exception as error:
+        failure = NotJudged if _local(name) else LookupError
         raise failure(f"the weights of {name} cannot be read: {sentence(error)}") from error
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _local(name: str) -> bool:
+    return name.startswith(("./", "../", "/"))
+
+
+def _config_and_class(name: str, trust_remote_code: bool) -> tuple[Any, Any]:
+    """The config of stored weights, and the class that reads them."""
+    import transformers
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    failure = NotJudged if _local(name) else LookupError
+    if _local(name) and not (Path(name) / "config.json").is_file():
+        raise NotJudged(f"{name} is no folder with a config.json in it")
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise failure(f"the config of {name} cannot be read: {sentence(error)}") from error
+    if config.model_type in known_types():
+        model_class = _stored_class(config)
+        inner = (level for level in levels(config) if isinstance(level, model_class.config_class))
+        return next(inner, config), model_class
+    if "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or {}):
+        raise LookupError(
+            f"transformers {transformers.__version__} has no language model of type {config.model_type!r} for {name}"
+        )
+    return config, AutoModelForCausalLM
 
 
 def _stored_class(config: Any) -> Any:

@@ -27,6 +27,7 @@ from tiecheck.conformance.operations import Broken
 from tiecheck.conformance.protocol import Backend, Built
 
 FLAG = True
+FLAG_NAME = "tie_word_embeddings"
 
 
 def backend() -> Backend:

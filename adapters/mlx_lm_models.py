@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 FLAG = True
+FLAG_NAME = "tie_word_embeddings"
 SHOWN = ("gpt2", "llama", "qwen2", "gemma")
 UNDIFFERENTIABLE = dict.fromkeys(
     ("gradient", "stepper"), "MLX cannot differentiate the model: it raises for the indices of a gather"

@@ -11,6 +11,7 @@ from tiecheck.conformance.errors import NotJudged
 from .torch_library import Builder, Library, adapter_of
 
 FLAG = True
+FLAG_NAME = "tie_word_embeddings"
 _SMALL = {"vocab_size": 101, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "embed_dim": 32, "max_seq_len": 64}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from .torch_library import Builder, Library, adapter_of
 
 FLAG = True
+FLAG_NAME = "tie_word_embeddings"
 
 
 def _bridge(compatible: bool, **declared: Any) -> Builder:

@@ -11,6 +11,7 @@ from typing import Any
 from .torch_library import Builder, Library, adapter_of
 
 FLAG = True
+FLAG_NAME = "tie_embedding"
 
 
 def _wrapper(

@@ -82,6 +82,12 @@ def run(target: str, quiet: bool, traceback: bool, **words: Any) -> int:
       hf:PATH, hf:OWNER/NAME  real weights
       demo:NAME               a broken model of ours
       BACKEND:NAME            what `tiecheck list` shows
+
+    \b
+    A factory whose keyword decides whether its model is tied (True ties) is built as
+    --declare says, and without it as its default says. A keyword `tied` is found;
+    any other is named behind an @:
+      FILE.py:FACTORY@KEYWORD, package.module:FACTORY@KEYWORD
     """
     from .errors import NotJudged
 

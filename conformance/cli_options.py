@@ -24,7 +24,12 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float | 
 
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--declare", type=click.Choice(["tied", "untied", "both"]), help="What the model is meant to be."),
+    click.option(
+        "--declare",
+        type=click.Choice(["tied", "untied", "both"]),
+        help="What the model is meant to be, and with which value of its tie flag it is built, where it has one; "
+        "both: each way, two reports, and the exit status is the worse.",
+    ),
     click.option(
         "--assume",
         multiple=True,

@@ -15,6 +15,11 @@ class NotJudged(ValueError):
     """The target cannot be loaded, run or judged; one sentence says why. The command line exits with status 2."""
 
 
+class Declined(NotJudged):
+    """A value of the tie flag is refused when the model is built, or nothing that was selected applies to it: no fault where
+    the other value was asked for as well and is judged."""
+
+
 class NoDevice(NotJudged):
     """A device was asked for that is not here: under pytest the items skip with the reason."""
 

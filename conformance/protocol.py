@@ -84,6 +84,7 @@ class Built:
         untrained: whether its weights are as its initialization drew them, for all that is known.
         twin: trainable scalars of the same model with the flag turned, computed on demand.
         extra: for the adapter itself.
+        tied: what a factory's keyword was when it was built; None where it has none, or its default says nothing.
     """
 
     model: Any
@@ -93,6 +94,7 @@ class Built:
     untrained: bool = True
     twin: Callable[[], int | None] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    tied: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,9 @@ class Adapter(Protocol):
     What else the module may say, each with what its absence means:
 
     - ``FLAG``: whether ``build`` heeds ``tied``, so that ``--declare`` decides how a model is built (absent: it does)
+    - ``FLAG_NAME``: what its users call that flag (absent: "tied")
+    - ``about_flag(name, seed) -> tuple[str, ...]``: sentences on the places at which a model has the flag, and which of them
+      counts; asked under ``--declare both`` alone, since it may build several models (absent: nothing to say)
     - ``SHOWN``: the names that a matrix judges, where it shows only a few of them (absent: all that `backend` lists)
     - ``every() -> tuple[str, ...]``: the names that a matrix judges where it is asked for all (absent: the same as without)
     - ``BROKEN``: whether its models are broken on purpose, and left out of a matrix that is not asked for all (absent: no)

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from . import expectations, targets
+from .bothways import together
 from .declaration import Declaration, merged
-from .errors import NotJudged, Raised, clean
+from .errors import Declined, NoDevice, NotJudged, Raised, clean, sentence
+from .factories import KEYWORD
 from .foreign import Stopped, foreign, interruptible, stop, worker
 from .protocol import Built
 from .report import Both, Report
@@ -98,7 +100,8 @@ def check(
 
     Args:
         model: a ``torch.nn.Module`` called with ids (B, T) that returns logits (B, T, V); a factory without required
-            arguments that returns one, or ``(model, Declaration(...))``; or a target such as ``"hf:gpt2"``.
+            arguments (but perhaps ``tied``, which it is then built with) that returns one, or
+            ``(model, Declaration(...))``; or a target such as ``"hf:gpt2"``.
         declare: ``"tied"``, ``"untied"``, ``"both"``, or a `Declaration`, which replaces all others.
         profile: ``"quick"``, ``"standard"`` or ``"full"``.
         device, dtype: judge it after a move there; the model handed in comes back as it was.
@@ -210,11 +213,30 @@ def _as_declared(target: targets.Target, options: Options, progress: Progress | 
     for word, flag in builds(target, options):
         try:
             reports.append(_one(target, dataclasses.replace(options, declare=word), flag, progress))
-        except NotJudged as error:
+        except Declined as error:
             unjudged.append((f"{target.name} ({word})", str(error)))
+        except NoDevice:
+            raise
+        except NotJudged as error:
+            raise NotJudged(f"declared {word}: {error}") from error
     if not reports:
         raise NotJudged(unjudged[0][1])
-    return Both(tuple(reports), tuple(unjudged))
+    told = together(reports, target.flag_name, _about_flag(target, options, progress))
+    return Both(told, tuple(unjudged))
+
+
+def _about_flag(target: targets.Target, options: Options, progress: Progress | None) -> tuple[str, ...]:
+    """What its adapter says of the flag; nothing where it cannot in the time that there is: no verdict hangs on it."""
+    ask = getattr(target.adapter, "about_flag", None)
+    if ask is None:
+        return ()
+    if progress is not None:
+        progress("finding out where the tie flag counts")
+    try:
+        with foreign():
+            return within(options.timeout, lambda clock: tuple(map(str, ask(target.source, options.seed))))
+    except Exception as error:
+        return (f"where the flag {target.flag_name} counts could not be found out: {sentence(error)}",)
 
 
 def _flag(options: Options) -> bool | None:
@@ -231,14 +253,24 @@ def builds(target: targets.Target, options: Options) -> tuple[tuple[str | None, 
     if options.declare != "both":
         return ((options.declare, _flag(options)),)
     if not target.flag:
-        raise NotJudged(f"{target.name} has no tie flag to turn, so it cannot be declared both; say tied or untied")
+        raise NotJudged(
+            f"{target.name} has no tie flag to turn, so it cannot be declared both; say tied or untied{_how(target)}"
+        )
     return (("tied", True), ("untied", False))
+
+
+def _how(target: targets.Target) -> str:
+    """How the flag of a factory is named, where the target is one."""
+    if target.adapter is not None or not targets.is_factory(target.source):
+        return ""
+    return f", or name the keyword that ties it: a factory's own `{KEYWORD}`, or FACTORY@KEYWORD"
 
 
 def _declaration(built: Built, options: Options) -> Declaration:
     if options.declaration is not None:
         return options.declaration
-    declared = built.declaration or Declaration()
+    assert built.declaration is not None
+    declared = built.declaration
     changes: dict[str, Any] = {}
     if options.declare in ("tied", "untied"):
         changes["tied"] = options.declare == "tied"
@@ -304,13 +336,24 @@ def within(seconds: float | None, work: Callable[[_Clock | None], T]) -> T:
     return finished
 
 
+def _own(built: Built, adapter: Any) -> Declaration:
+    """What a model declares by itself: its factory's declaration, else its config's, and its factory's keyword.
+
+    The keyword says more than a config that the factory need not heed. In a `Declaration` "tied" may stand because nobody
+    said otherwise.
+    """
+    if built.declaration is not None:
+        return dataclasses.replace(built.declaration, tied=built.declaration.tied and built.tied is not False)
+    declared: Declaration = adapter.declared(built.model) if hasattr(adapter, "declared") else Declaration()
+    return declared if built.tied is None else dataclasses.replace(declared, tied=built.tied)
+
+
 def prepared(target: targets.Target, options: Options, flag: bool | None) -> tuple[Built, Declaration, Any]:
     """The model, built, what it is declared to be, and the subject that answers for it. Raises NotJudged."""
     built = target.build(flag, options.seed)
     adapter = target.adapter if target.adapter is not None and hasattr(target.adapter, "subject_of") else None
     adapter = adapter or targets.adapter_for(built.model)
-    if built.declaration is None and hasattr(adapter, "declared"):
-        built = dataclasses.replace(built, declaration=adapter.declared(built.model))
+    built = dataclasses.replace(built, declaration=_own(built, adapter))
     declared = _declaration(built, options)
     subject = adapter.subject_of(
         built,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .declaration import Declaration
-from .errors import NotJudged, sentence
+from .errors import Declined, NotJudged, sentence
+from .factories import KEYWORD, Keyword, keyword_of, made, separated, unpacked
 from .foreign import foreign
 from .protocol import Built, adapters
 
@@ -25,8 +25,8 @@ from .protocol import Built, adapters
 class Target:
     """A target that was understood: `build` makes the model anew each time.
 
-    ``flag`` says whether the tie flag can be asked for (contract, decision 20); in ``folder`` a factory, or the model, may
-    import its neighbours when it is called.
+    ``flag`` says whether the tie flag can be asked for (contract, decision 20), ``keyword`` which keyword of a factory that
+    is; in ``folder`` a factory, or the model, may import its neighbours when it is called.
     """
 
     name: str
@@ -35,9 +35,15 @@ class Target:
     flag: bool
     given: bool = False
     folder: str = ""
+    keyword: Keyword | None = None
+
+    @property
+    def flag_name(self) -> str:
+        """What the tie flag is called."""
+        return self.keyword.name if self.keyword is not None else str(getattr(self.adapter, "FLAG_NAME", KEYWORD))
 
     def build(self, tied: bool | None, seed: int) -> Built:
-        """The model. Raises NotJudged with one sentence where its factory fails."""
+        """The model. Raises Declined (a NotJudged) with one sentence where its factory fails."""
         if self.given:
             return Built(self.source, untrained=False)
         named = self.adapter is not None and isinstance(self.source, str)
@@ -47,14 +53,19 @@ class Target:
                     built = self.adapter.build(self.source, tied=tied, seed=seed)  # type: ignore[union-attr]
                     assert isinstance(built, Built)
                     return built
-                built = _unpacked(_called(self.source))
-                return dataclasses.replace(built, untrained=False) if built.model is self.source else built
-        except NotJudged:
-            raise
+                if not is_factory(self.source):
+                    return dataclasses.replace(unpacked(self.source), untrained=False)
+                return made(self.source, self.keyword, tied)
+        except NotJudged as error:
+            raise Declined(str(error)) from error
         except Exception as error:
             if named and isinstance(error, LookupError):  # the adapter has no model of that name, and says so
                 raise NotJudged(str(error.args[0]) if error.args else str(error)) from error
-            raise NotJudged(f"{self.name} failed to build: {sentence(error)}") from error
+            raise Declined(f"{self.name} failed to build{self._asked(tied)}: {sentence(error)}") from error
+
+    def _asked(self, tied: bool | None) -> str:
+        words = self.keyword.words(tied) if self.keyword is not None else {}
+        return "".join(f" with {name}={value}" for name, value in words.items())
 
 
 @contextlib.contextmanager
@@ -80,23 +91,9 @@ def _seeded(seed: int) -> Iterator[None]:
             torch.set_rng_state(torch_state)
 
 
-def _called(factory: Any) -> Any:
-    """A function or a class without required arguments is called; an instance is taken as it is."""
-    if inspect.isclass(factory) or inspect.isroutine(factory) or (callable(factory) and not _judgeable(factory)):
-        made = factory()
-        if inspect.iscoroutine(made):
-            made.close()  # else Python complains later that nobody awaited it
-            raise NotJudged("the factory is an async function: it gives a coroutine, not a model")
-        return made
-    return factory
-
-
-def _unpacked(made: Any) -> Built:
-    if isinstance(made, Built):
-        return made
-    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Declaration):
-        return Built(made[0], made[1])
-    return Built(made)
+def is_factory(source: Any) -> bool:
+    """A function or a class is called; an instance that can be judged is taken as it is."""
+    return inspect.isclass(source) or inspect.isroutine(source) or (callable(source) and not _judgeable(source))
 
 
 def _judgeable(model: object) -> bool:
@@ -134,8 +131,22 @@ def given(model: Any) -> Target:
 def _given(model: Any) -> Target:
     if not _judgeable(model) and (inspect.isclass(model) or callable(model)):
         name = getattr(model, "__qualname__", None)
-        return Target(name if isinstance(name, str) else kind(model), None, model, flag=False)
+        return _made_by(model, None, name if isinstance(name, str) else kind(model), "")
     return Target(kind(model), None, model, flag=False, given=True)
+
+
+def _made_by(source: Any, keyword: str | None, name: str, folder: str) -> Target:
+    """The target that a factory is. Raises NotJudged where a keyword was named that it does not have."""
+    try:
+        with foreign():
+            factory = is_factory(source)
+    except Exception as error:
+        raise NotJudged(f"{name} cannot be looked at: {sentence(error)}") from error
+    where = name.rpartition("@")[0] if keyword is not None else name
+    if keyword is not None and not factory:
+        raise NotJudged(f"{where} is a {kind(source)}, and no factory that takes {keyword!r}")
+    found = keyword_of(source, keyword, where) if factory else None
+    return Target(name, None, source, flag=found is not None, folder=folder, keyword=found)
 
 
 def resolve(text: str) -> Target:
@@ -155,7 +166,8 @@ def resolve(text: str) -> Target:
         folder = (
             _here() if not path.is_absolute() else ""
         )  # before the file runs: it may leave, and take the folder away
-        return Target(text, None, _from_file(path, tail), flag=False, folder=os.path.join(folder, path.parent))
+        name, keyword = separated(tail)
+        return _made_by(_from_file(path, name), keyword, text, os.path.join(folder, path.parent))
     if text.endswith(".py"):
         raise NotJudged(f"{text!r} names a file but no factory in it; write {text}:FACTORY")
     head, colon, tail = text.partition(":")
@@ -167,7 +179,8 @@ def resolve(text: str) -> Target:
             raise NotJudged(f"{text!r} names a backend but no model of it")
         return Target(text, adapter, tail, flag=getattr(adapter, "FLAG", True))
     if colon and head and all(part.isidentifier() for part in head.split(".")):
-        return Target(text, None, _from_module(head, tail), flag=False, folder=_here())
+        name, keyword = separated(tail)
+        return _made_by(_from_module(head, name), keyword, text, _here())
     raise NotJudged(
         f"{text!r} is no target: write FILE.py:FACTORY, package.module:FACTORY, or one of {', '.join(f'{n}:NAME' for n in points)}"
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import __version__, gather, targets
 from .afterwards import Bench, afterwards
 from .diagnosis import Mend, diagnose, mend_of, tied_again
-from .errors import NotJudged, Raised, sentence
+from .errors import Declined, NotJudged, Raised, sentence
 from .evidence import Case
 from .foreign import foreign
 from .premise import has, settle
@@ -180,7 +180,7 @@ class Verdict:
         if not any(r.verdict in ("pass", "fail", "error") for r in results):
             if unfinished:
                 raise NotJudged("nothing was judged within the timeout")
-            raise NotJudged("nothing that was selected applies to this model: nothing was judged")
+            raise Declined("nothing that was selected applies to this model: nothing was judged")
         word: Literal["tied", "untied"] = "tied" if self.declared.tied else "untied"
         findings = {i: f for i, (f, _) in self.findings.items()}
         idiom = str(getattr(self.subject, "idiom", ""))

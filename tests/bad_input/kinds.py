@@ -163,6 +163,73 @@ def raised() -> list[Kind]:
     return out
 
 
+FLAGGED = """
+class Odd:
+    __signature__ = 3
+    def __call__(self): return Model()
+class Exits:
+    @property
+    def __signature__(self): raise SystemExit(0)
+    def __call__(self): return Model()
+odd, exits, model = Odd(), Exits(), Model()
+def one(tied): return Model(tied=tied)
+def two(tied, config): return Model(tied=tied)
+def place(tied=True, /): return Model(tied=tied)
+def plain(): return Model()
+def raises(tied=True): raise SystemExit(tied)
+def junk(tied=True): return Model() if tied else None
+def hopeless(tied=True):
+    m = Model(tied=tied)
+    if not tied: m.forward = lambda ids: exit(0)
+    return m
+"""
+
+
+def flagged(spelling: str, *words: str, says: str = "") -> Kind:
+    """The keyword of a factory, spelt wrongly, or one that cannot be built so."""
+    return Kind(
+        f"the flag {spelling} {' '.join(words)}",
+        ("run", f"m.py:{spelling}", "--profile", "quick", *words, "--json", "r.json"),
+        {"m.py": BASE + FLAGGED},
+        says=says,
+    )
+
+
+KEYWORDS = [
+    flagged("Model@", says="names no keyword behind the @"),
+    flagged("@tied", says="named without a factory"),
+    flagged("@", says="names no keyword behind the @"),
+    flagged("Model@@tied", says="no keyword of a factory"),
+    flagged("Model@tied@tied", says="no keyword of a factory"),
+    flagged("Model@tied=False", says="no keyword of a factory"),
+    flagged("Model@ tied", says="no keyword of a factory"),
+    flagged("Model@-tied", says="no keyword of a factory"),
+    flagged("Model@tied,width", says="no keyword of a factory"),
+    flagged("Model@\x1b[31m", says="no keyword of a factory"),
+    flagged("Model@" + "x" * 300, says="has no keyword"),
+    flagged("Model@tide", says="did you mean 'tied'?"),
+    flagged("Model@self", says="has no keyword 'self'"),
+    flagged("nothing@tied", says="has no 'nothing'"),
+    flagged("plain@tied", says="has no keyword 'tied'"),
+    flagged("place@tied", says="by its position alone"),
+    flagged("model@tied", says="no factory that takes 'tied'"),
+    flagged("odd@tied", says="cannot be read"),
+    flagged("exits@tied", says="cannot be read"),
+    flagged("torch@tied", says="no factory that takes 'tied'"),
+    flagged("Model@width", "--declare", "both", says="failed to build with width=True"),
+    flagged("two", says="failed to build with tied=True"),
+    flagged("two", "--declare", "both", says="failed to build with tied=True"),
+    flagged("place", "--declare", "both", says="has no tie flag to turn"),
+    flagged("plain", "--declare", "both", says="has no tie flag to turn"),
+    flagged("model", "--declare", "both", says="has no tie flag to turn"),
+    flagged("raises", "--declare", "both", says="failed to build with tied=True: SystemExit"),
+    flagged("raises", "--declare", "untied", says="failed to build with tied=False: SystemExit"),
+    flagged("junk", "--declare", "both", says="declared untied: what was built is a NoneType"),
+    flagged("hopeless", "--declare", "both", says="declared untied: "),
+    Kind("an @ in a module's target", ("run", "json:dumps@", "--json", "r.json"), says="names no keyword"),
+    Kind("a keyword of a module's function", ("run", "json:dumps@idnent", "--json", "r.json"), statuses=(2,)),
+]
+
 PYTHON = [
     coded("a syntax error", "def make(:"),
     coded("a tab that does not fit", "def make():\n\tif 1:\n        pass"),
@@ -582,7 +649,7 @@ HANGS = {
 
 def kinds() -> list[Kind]:
     """All of them."""
-    out = [*PYTHON, *raised()]
+    out = [*PYTHON, *KEYWORDS, *raised()]
     out += [
         coded(f"a factory that returns {name}", f"def make(): return {text}", noisy=name in WARNS)
         for name, text in RETURNED.items()
