@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -129,8 +130,22 @@ def build(name: str, *, tied: bool | None, seed: int, trust_remote_code: bool = 
         notes=(_note(name, model),) if tiny else (),
         untrained=tiny,
         twin=_twin(model, name, declaration.tied),
-        extra={"caller": call, "package": "transformers", "mapped": mapped},
+        extra={
+            "caller": call,
+            "package": "transformers",
+            "mapped": mapped,
+            "code": functools.partial(_code, model, name),
+        },
     )
+
+
+def _code(model: Any, name: str) -> str:
+    """Lines that build the same model with transformers alone."""
+    kind, config = type(model).__name__, type(model.config).__name__
+    if "/" in name:
+        return f"from transformers import {kind}\nbuild = lambda: {kind}.from_pretrained({name!r})"
+    changed = {key: value for key, value in model.config.to_diff_dict().items() if key != "transformers_version"}
+    return f"from transformers import {config}, {kind}\nbuild = lambda: {kind}({config}.from_dict({changed!r}))"
 
 
 def subject_of(built: Built, declared: Declaration, **options: Any) -> TorchSubject:

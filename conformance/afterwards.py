@@ -311,7 +311,8 @@ def _effort(operation: Operation) -> gather.Effort:
     """A SHOULD is asked by fewer passes: there are many, and most models keep their tie or plainly lose it."""
     levels = {item.id: item.level for item in requirements()}
     should = levels.get(f"persistence.{operation.word}") == "SHOULD"
-    return gather.AFTERWARDS_BRIEF if should else gather.AFTERWARDS
+    work = gather.AFTERWARDS_BRIEF if should else gather.AFTERWARDS
+    return dataclasses.replace(work, directions=1, noisy=True) if operation.gradients else work
 
 
 def _performed(bench: Bench, operation: Operation, trainable: bool) -> After:

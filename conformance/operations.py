@@ -44,6 +44,7 @@ class Operation:
         here: from the subject to why it cannot be performed on it here (a library, a device, a capability), or "".
         code: lines of Python that do it to ``model`` and leave the result there; ``build()`` makes a fresh one. What has
             them may be one of a sequence; "" where it stands for itself.
+        gradients: what it may change is the gradient, so that difference quotients are asked for, in train mode too.
         resizes: the vocabulary is another afterwards, and so is the number of parameters.
         statement: of the requirement ``persistence.WORD``, where the specification does not know the word: one sentence.
     """
@@ -58,6 +59,7 @@ class Operation:
     large: bool = False
     here: Callable[[Any], str] = field(default=_anywhere, repr=False)
     code: str = field(default="", repr=False)
+    gradients: bool = False
     resizes: bool = False
     statement: str = ""
 

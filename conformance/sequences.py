@@ -20,7 +20,7 @@ from .afterwards import KINDS, Bench, compared
 from .algebra import moved
 from .evidence import After, Case, Chain, Lost, Sequences
 from .foreign import foreign
-from .operations import Operation, offered
+from .operations import Operation
 from .premise import has
 from .requirement import requirements
 
@@ -64,9 +64,9 @@ def _elements(bench: Bench, case: Case) -> list[Operation]:
     lost = {after.word for after in case.after if after.lost or after.broken or moved(after)}
     out = [
         op
-        for op in offered(bench.subject)
-        if op.code and op.word not in lost and not any(after.refused for after in singly.get(op.spelling, ()))
-        if not op.here(bench.subject) and not (op.fresh and bench.build is None)
+        for op in bench.operations()
+        if op.code and op.word not in lost and op.spelling in singly
+        if not any(after.refused for after in singly[op.spelling])
     ]
     trainable = not bench.declared.frozen and has(bench.subject, "steps")
     good = {one.step.kind for one in case.trained if not one.step.refused and not one.lost and not one.broken}

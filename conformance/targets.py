@@ -271,18 +271,21 @@ def _attribute(module: Any, name: str, where: str) -> Any:
     return value
 
 
-def building(target: Target, built: Built) -> str:
+def building(target: Target, built: Built, tied: bool | None) -> str:
     """Lines of Python that define ``build()``, which makes the model of a target; a comment where only its user can."""
     code = built.extra.get("code", "")
     if code:
         return str(code() if callable(code) else code)
-    name, _, factory = target.name.rpartition(":")
+    name, _, factory = target.name.rpartition("@")[0 if "@" in target.name else 2].rpartition(":")
     if target.given or target.adapter is not None or not factory.isidentifier():
         return f"build = ...  # makes the model that was judged: {target.name}"
+    words = target.keyword.words(tied) if target.keyword is not None else {}
+    call = ", ".join(f"{key}={value}" for key, value in words.items())
+    made = f"build = lambda: {factory}({call})" if call else f"build = {factory}"
     if name.endswith(".py"):
         path = Path(name)
-        return f"import sys\nsys.path.insert(0, {str(path.parent)!r})\nfrom {path.stem} import {factory} as build"
-    return f"from {name} import {factory} as build" if name else f"build = {factory}"
+        return f"import sys\nsys.path.insert(0, {str(path.parent)!r})\nfrom {path.stem} import {factory}\n{made}"
+    return f"from {name} import {factory}\n{made}" if name else made
 
 
 def kind(model: object) -> str:

@@ -21,7 +21,7 @@ from .evidence import Case
 from .foreign import foreign
 from .premise import has, settle
 from .report import Cost, Report, Result
-from .requirement import judged, requirements
+from .requirement import judged, matching, requirements
 from .search import Findings, search
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Chapters that are judged by what became of the model.
 LATER = ("training", "persistence")
+SEQUENCE = "persistence.sequence"
 
 
 class Verdict:
@@ -82,7 +83,7 @@ class Verdict:
         if self.later and self.options.profile != "quick":
             self.bench.build = self._build
             self.case = afterwards(self.bench, self.case)
-            if self.options.profile == "full" and "persistence.sequence" in self.chosen:
+            if self.options.profile == "full" and SEQUENCE in self.chosen:
                 self.case = self._in_a_row(self.case)
         self.findings |= {item.id: judged(item, self.case) for item in self.later}
         self._try_mend()
@@ -95,7 +96,7 @@ class Verdict:
         reason = "the model is large: no sequences were tried" if self.bench.large else case.missing.get("afterwards")
         if reason:
             return dataclasses.replace(case, missing={**case.missing, "sequences": reason})
-        self.bench.building = targets.building(self.target, self.built)
+        self.bench.building = targets.building(self.target, self.built, self.flag)
         return dataclasses.replace(case, sequences=tried(self.bench, case, self.options.seed))
 
     def leave(self) -> None:
@@ -110,7 +111,7 @@ class Verdict:
         size = self.subject.table().size
         self.work = gather.effort(self.options.profile, size)
         large = size > gather.LARGE_TABLE
-        self.bench = Bench(self.subject, None, self.declared, main, large, self.over, self.say, chosen=self.chosen)
+        self.bench = Bench(self.subject, None, self.declared, main, large, self.over, self.say, chosen=self._performed())
         self.surroundings = environment(self.subject)
         self.settled = True
         self.say("watching passes")
@@ -125,6 +126,13 @@ class Verdict:
             self.say("drawing further examples")
             o = self.options
             self.findings |= search(self.subject, self.declared, known, o.seed, self.chosen, self.over, o.profile)
+
+    def _performed(self) -> frozenset[str]:
+        """What is done to the model: what is chosen, and where sequences are, each operation that may stand in one."""
+        if self.options.profile != "full" or SEQUENCE not in self.chosen:
+            return self.chosen
+        unwanted = matching(self.options.deselect) if self.options.deselect else frozenset()
+        return self.chosen | frozenset(r.id for r in requirements() if r.chapter == "persistence") - unwanted
 
     @functools.cached_property
     def _build(self) -> Callable[[], Any] | None:

@@ -134,7 +134,7 @@ class LoadedByHand(Tied):
     """load_state_dict of the model's own state gives the head a parameter of its own, lest it be copied onto itself."""
 
     def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:
-        own = state["embedding.weight"].data_ptr() == self.embedding.weight.data_ptr()
+        own = state["mix.weight"].data_ptr() == self.mix.weight.data_ptr()
         kept = super().load_state_dict(state, strict=strict, assign=assign)
         if own:
             self.untie()

@@ -208,12 +208,13 @@ WRAPPING: tuple[Operation, ...] = (
         exact=False,
         code="averaged = torch.optim.swa_utils.AveragedModel(model)\naveraged.update_parameters(model)\nmodel = averaged.module",
     ),
-    Operation("checkpointing", "torch.utils.checkpoint.checkpoint(model, ids, use_reentrant=False)", _checkpointed),
+    Operation("checkpointing", "torch.utils.checkpoint.checkpoint(model, ids, use_reentrant=False)", _checkpointed, gradients=True),
     Operation(
         "checkpointing",
         "model.gradient_checkpointing_enable()",
         _checkpointing_enabled,
         here=_no_checkpointing,
+        gradients=True,
         code="model.gradient_checkpointing_enable()",
     ),
     Operation("functional-call", "torch.func.functional_call(model, other parameters, (ids,))", _functional),
@@ -238,7 +239,7 @@ WRAPPING: tuple[Operation, ...] = (
         lambda module, name: prune.l1_unstructured(module, name, amount=0.2),
         "prune",
     ),
-    Operation("compile", "torch.compile(model, backend='eager')", _compiled("eager")),
+    Operation("compile", "torch.compile(model, backend='eager')", _compiled("eager"), gradients=True),
     Operation("export", "torch.export.export(model, (ids,)).module()", _exported),
     Operation("quantize", "torch.ao.quantization.quantize_dynamic(model, {nn.Linear})", _quantized, exact=False),
 )
