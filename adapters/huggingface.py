@@ -49,11 +49,14 @@ __all__ = [
     "FlagRejected",
     "accepts",
     "backend",
+    "behaving",
     "build",
     "call",
     "declared",
     "ends_of",
     "model_types",
+    "shares_of",
+    "steps_of",
     "subject_of",
     "tiny_config",
 ]
@@ -141,6 +144,9 @@ def ends_of(model: Any, ids: Any = None, before: Any = None) -> TorchEnds:
     from .pytorch.ends import find
 
     return find(model, ids, before, call)
+
+
+steps_of, behaving, shares_of = pytorch.steps_of, pytorch.behaving, pytorch.shares_of
 
 
 def call(model: torch.nn.Module, ids: torch.Tensor, **more: Any) -> Any:

@@ -87,6 +87,18 @@ class TorchEnds:
                 raise TieLost(problem)
             self.asked.update((one, size) for one in optimizers)
 
+    def described(self) -> str:
+        """Every name of the table, its shape, dtype and where it is."""
+        held = [(place, tensor) for place, known in self.held if (tensor := known()) is not None]
+        tables = [t for t in (reference() for reference in self.tables) if t is not None] or [t for _, t in held[:1]]
+        said = []
+        for table in tables:
+            names = [str(place) for place, tensor in held if tensor is table]
+            size, dtype = " x ".join(map(str, table.shape)), str(table.dtype).removeprefix("torch.")
+            more = "; on meta: by name, no values yet" if table.is_meta else "" if plain(table) else "; sharded"
+            said.append(f"{' = '.join(names)} ({size}, {dtype}{more})")
+        return " and ".join(said)
+
 
 # finding the ends
 
@@ -116,7 +128,7 @@ def find(model: nn.Module, ids: Any = None, before: TorchEnds | None = None, cal
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         raise NotJudged("the model has parameters without a shape yet; run it once, then ask")
     try:
-        if _flattened(model):
+        if flattened(model):
             raise NotJudged("no pass can be watched where FullyShardedDataParallel flattens the parameters")
         return _observed(model, given, caller)
     except NotJudged as unseen:
@@ -256,7 +268,7 @@ def _reshard(model: nn.Module) -> None:
             module.reshard()
 
 
-def _flattened(model: nn.Module) -> bool:
+def flattened(model: nn.Module) -> bool:
     """Whether the older FullyShardedDataParallel holds parts of it, whose memory moves under every forward pass."""
     if "torch.distributed.fsdp" not in sys.modules:
         return False
