@@ -200,9 +200,11 @@ class _Watch:
     def _lose(self, when: str, what: str) -> None:
         said = f"{when} the tie was lost: {what.removeprefix('the tie is lost: ')}"
         self.seen.lost = said
-        if self.raises:
-            raise TieLost(said) from None
-        log.error(said)
+        if not self.raises:
+            log.error(said)
+            return
+        self.close()  # a trainer does not always come to the end of what it began
+        raise TieLost(said) from None
 
     def _warn(self, what: str, why: str) -> None:
         """Say it, and no second time for the same reason."""

@@ -93,7 +93,9 @@ class TorchEnds:
         tables = [t for t in (reference() for reference in self.tables) if t is not None] or [t for _, t in held[:1]]
         said = []
         for table in tables:
-            names = [str(place) for place, tensor in held if tensor is table]
+            # Wrappers keep lists of their own beside what is registered.
+            over = [place for place, tensor in held if tensor is table]
+            names = [str(place) for place in over if place.is_parameter] or [str(place) for place in over]
             size, dtype = " x ".join(map(str, table.shape)), str(table.dtype).removeprefix("torch.")
             more = "; on meta: by name, no values yet" if table.is_meta else "" if plain(table) else "; sharded"
             said.append(f"{' = '.join(names)} ({size}, {dtype}{more})")
@@ -229,7 +231,13 @@ def _observed(model: nn.Module, ids: Array | None, caller: Caller) -> TorchEnds:
     sharded = not all(plain(t) for p, t in held if p.is_parameter)
     with Surroundings(), Snapshot(inner) as snapshot, torch.set_grad_enabled(not sharded), eager():
         try:
-            seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
+            try:
+                seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
+            except NotJudged:
+                if not sharded:
+                    raise
+                # The first pass of FSDP2 makes the memory that it gathers into, and then nobody knows whose that is.
+                seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
         except NotJudged as problem:
             if sharded:
                 raise NotJudged(

@@ -21,6 +21,8 @@ from .restore import Snapshot, Surroundings, named_tensors
 from .steps import whole
 from .trace import Watch, eager, key_of
 
+_BLOCK = 1 << 20
+
 
 @dataclass(frozen=True)
 class Call:
@@ -70,13 +72,13 @@ class Recorder:
             raise NotJudged("the table is frozen, and has no gradient")
         inner = self._inner
         with Surroundings(), Snapshot(inner) as snapshot, torch.enable_grad(), eager():
-            looked: list[tuple[int, Tensor]] = []
+            looked: list[tuple[int, Tensor, bool]] = []
             watch = Watch(
                 inner,
                 [(name, t) for name, t in named_tensors(inner) if t.layout == torch.strided],
                 call.ids,
                 snapshot.save_storage,
-                on_lookup=lambda index, output: looked.append((index, output)),
+                on_lookup=lambda index, output: looked.append((index, output, torch.is_grad_enabled())),
             )
             try:
                 with _around(call), foreign():
@@ -84,8 +86,14 @@ class Recorder:
                         answer = inner(*call.args, **call.kwargs)
                     loss = _loss(inner, call, answer)
                     keys = {key_of(table) for table in tables}
-                    mine = [o for i, o in looked if watch.lookups[i].by_ids and keys & watch.lookups[i].trace.leaves]
-                    return _split(loss, tables, [output for output in mine if output.requires_grad])
+                    by_ids = {i for i, k in enumerate(watch.lookups) if k.by_ids and keys & k.trace.leaves}
+                    mine = [(output, followed) for index, output, followed in looked if index in by_ids]
+                    graded = [output for output, _ in mine if output.requires_grad]
+                    if not graded and not all(followed for _, followed in mine):
+                        raise NotJudged(
+                            "the lookup is made where autograd does not follow (no_grad, a function's inside)"
+                        )
+                    return _split(loss, tables, graded)
             except NotJudged:
                 raise
             except Exception as error:
@@ -130,28 +138,33 @@ def _loss(inner: nn.Module, call: Call, answer: Any) -> Tensor:
 def _split(loss: Tensor, tables: list[Tensor], looked: list[Tensor]) -> Shares:
     """Both shares. The gradient is taken at the lookups' results along with the tables, and sent on from there alone."""
     grads = torch.autograd.grad(loss, [*tables, *looked], retain_graph=True, allow_unused=True)
-    total = [_dense(grad, table) for grad, table in zip(grads, tables, strict=False)]
     arrived = [(output, grad) for output, grad in zip(looked, grads[len(tables) :], strict=True) if grad is not None]
     sent: tuple[Tensor | None, ...] = (None,) * len(tables)
     if arrived:
         outputs, cotangents = zip(*arrived, strict=True)
         sent = torch.autograd.grad(outputs, tables, cotangents, allow_unused=True)
-    lookup = [_dense(grad, table) for grad, table in zip(sent, tables, strict=True)]
-    whole_norm, lookup_norm = _norm(total), _norm(lookup)
-    projection = [t.sub_(part) for t, part in zip(total, lookup, strict=True)]
-    rest = _norm(projection)
-    inner = sum(float((a.mul_(b)).sum(dtype=torch.float64)) for a, b in zip(lookup, projection, strict=True))
-    cosine = inner / (lookup_norm * rest) if lookup_norm and rest else 0.0
-    return Shares(float(loss.detach()), lookup_norm, rest, whole_norm, cosine)
+    sums = [_sums(grad, part) for grad, part in zip(grads, sent, strict=False) if grad is not None]
+    total, lookup, projection, product = (sum(column) for column in zip(*sums, strict=True)) if sums else (0.0,) * 4
+    cosine = product / math.sqrt(lookup * projection) if lookup and projection else 0.0
+    return Shares(float(loss.detach()), math.sqrt(lookup), math.sqrt(projection), math.sqrt(total), cosine)
 
 
-def _dense(grad: Tensor | None, table: Tensor) -> Tensor:
-    """A gradient as an array of its own, in float32 at least; zeros where there is none."""
-    if grad is None:
-        return torch.zeros_like(table, dtype=torch.promote_types(table.dtype, torch.float32))
-    grad = grad.to_dense() if grad.layout != torch.strided else grad
-    return grad.detach().to(torch.promote_types(grad.dtype, torch.float32), copy=True)
+def _sums(total: Tensor, lookup: Tensor | None) -> list[float]:
+    """Squares of a gradient, of its lookups' share and of the rest, and the product of the two, each summed up.
+
+    In blocks, so that nothing of the table's size is made, and in float64 where the device has it.
+    """
+    dtype = torch.float32 if total.device.type == "mps" else torch.float64
+    flat = _flat(total)
+    part = torch.zeros((), dtype=dtype, device=total.device).expand(flat.shape) if lookup is None else _flat(lookup)
+    sums = torch.zeros(4, dtype=dtype, device=total.device)
+    for whole_block, block in zip(flat.split(_BLOCK), part.split(_BLOCK), strict=True):
+        t, a = whole_block.to(dtype), block.to(dtype)
+        b = t - a
+        sums += torch.stack([t @ t, a @ a, b @ b, a @ b])
+    result: list[float] = sums.tolist()
+    return result
 
 
-def _norm(parts: list[Tensor]) -> float:
-    return math.sqrt(sum(float(torch.linalg.vector_norm(part, dtype=torch.float64)) ** 2 for part in parts))
+def _flat(grad: Tensor) -> Tensor:
+    return (grad.to_dense() if grad.layout != torch.strided else grad).detach().reshape(-1)

@@ -43,7 +43,9 @@ class Steps:
         for one in self.optimizers:
             if not isinstance(one, torch.optim.Optimizer):
                 self._undo.callback(_wrapped(one, after))
-        self._undo.callback(register_optimizer_step_post_hook(self._stepped).remove)
+        # Held weakly: a trainer that never comes to its end would else keep its model alive.
+        told = weakref.WeakMethod(self._stepped)
+        self._undo.callback(register_optimizer_step_post_hook(lambda *step: _tell(told, step)).remove)
 
     def close(self) -> None:
         """Nothing is told any more, and nothing stays behind."""
@@ -65,6 +67,12 @@ class Steps:
             return False
         self.optimizers = [*kept, optimizer]
         return True
+
+
+def _tell(told: weakref.WeakMethod[Any], step: tuple[Any, ...]) -> None:
+    method = told()
+    if method is not None:
+        method(*step)
 
 
 def _trained(optimizer: Any) -> set[int]:

@@ -357,6 +357,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         trace = Trace(self.trace(source).leaves, ids=True, lookup=self._loops[key])
         if key_of(output) in self.leaf:
             self.row_views[key_of(output), int(output.storage_offset())] = trace
+        if self._on_lookup is not None:
+            self._on_lookup(self._loops[key], output)
         return None
 
     # --- products ------------------------------------------------------------------------------------------------
