@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -118,8 +119,10 @@ def _ids(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
 
 def _loss(inner: nn.Module, call: Call, answer: Any) -> Tensor:
     """The model's own loss where this call gave one, else cross-entropy of the next token. Raises NotJudged."""
-    if target_keyword(inner) is not None:
-        own = find_loss(answer)
+    keyword = target_keyword(inner)
+    if keyword is not None:
+        given = inspect.signature(inner.forward).bind_partial(*call.args, **call.kwargs).arguments
+        own = find_loss(answer) if given.get(keyword) is not None else None
         if own is not None:
             return own.reshape(())
     logits, (batch, length) = find_logits(answer), call.ids.shape
@@ -158,8 +161,8 @@ def _sums(total: Tensor, lookup: Tensor | None) -> list[float]:
     flat = _flat(total)
     part = torch.zeros((), dtype=dtype, device=total.device).expand(flat.shape) if lookup is None else _flat(lookup)
     sums = torch.zeros(4, dtype=dtype, device=total.device)
-    for whole_block, block in zip(flat.split(_BLOCK), part.split(_BLOCK), strict=True):
-        t, a = whole_block.to(dtype), block.to(dtype)
+    for start in range(0, flat.numel(), _BLOCK):
+        t, a = (side[start : start + _BLOCK].to(dtype) for side in (flat, part))
         b = t - a
         sums += torch.stack([t @ t, a @ a, b @ b, a @ b])
     result: list[float] = sums.tolist()
