@@ -15,6 +15,7 @@ import functools
 from operator import attrgetter
 from typing import Any
 
+from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.lasting import Lasting
 
 
@@ -34,7 +35,13 @@ def _callback() -> Any:
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             """The ends are found. Raises TieLost where the model is not tied, NotJudged where it cannot be told."""
             model = attrgetter(self.of)(pl_module) if self.of else pl_module
-            self.lasting.begin(model, list(trainer.optimizers), start=trainer.global_step)
+            try:
+                self.lasting.begin(model, list(trainer.optimizers), start=trainer.global_step)
+            except NotJudged as problem:
+                name = self.of or type(pl_module).__name__
+                raise NotJudged(
+                    f'{problem} (of="..." names the module that gives logits for ids; this is {name})'
+                ) from None
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             """What is asked once more at the end. Raises TieLost."""

@@ -157,7 +157,10 @@ def test_a_training_that_goes_on_goes_on_in_its_file(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     model = Model()
-    with pytest.raises(NotJudged, match="cannot be written"), watch(model, sgd(model), shares=tmp_path / "no" / "x.csv"):
+    with (
+        pytest.raises(NotJudged, match="cannot be written"),
+        watch(model, sgd(model), shares=tmp_path / "no" / "x.csv"),
+    ):
         pass
     assert not model._forward_pre_hooks
 
@@ -181,4 +184,4 @@ def test_several_parameters_behind_the_table(tmp_path: Path) -> None:
     assert model.a.grad is not None and model.b.grad is not None
     both = math.hypot(float(model.a.grad.norm()), float(model.b.grad.norm()))
     assert float(row["total"]) == pytest.approx(both, rel=1e-5)
-    assert 0 < float(row["lookup"]) and 0 < float(row["projection"])
+    assert float(row["lookup"]) > 0 and float(row["projection"]) > 0

@@ -29,7 +29,7 @@ def test_a_line_a_stage_and_the_one_that_lost_it(capsys: pytest.CaptureFixture[s
 
 def test_untied_when_built(capsys: pytest.CaptureFixture[str]) -> None:
     at = stages()
-    with pytest.raises(TieLost, match="^the model is untied at its first stage, 'built': "):
+    with pytest.raises(TieLost, match=r"^the model is untied at its first stage, 'built': "):
         at("built", Model(tied=False))
     assert capsys.readouterr().out.startswith("built      UNTIED: ")
 
@@ -50,7 +50,7 @@ def test_the_optimizer_is_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
     optimizer = sgd(model)
     model.tie()
     at("tied", model)
-    with pytest.raises(TieLost, match="'optimizer' lost the tie, which 'tied' had: .*before the tie"):
+    with pytest.raises(TieLost, match=r"'optimizer' lost the tie, which 'tied' had: .*before the tie"):
         at("optimizer", model, optimizer)
     at("again", model, sgd(model))
 
@@ -68,7 +68,9 @@ def test_a_stage_that_cannot_be_judged_says_so_and_the_pipeline_goes_on(capsys: 
     at("outside", Refusing(model))
     at("built", model)
     at("wrapped", Refusing(model))
-    with pytest.raises(TieLost, match=r"'end' lost the tie, which 'built' had \('wrapped' in between could not be judged"):
+    with pytest.raises(
+        TieLost, match=r"'end' lost the tie, which 'built' had \('wrapped' in between could not be judged"
+    ):
         at("end", Model(tied=False))
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("wrapped    not judged: the model does not run on the ids (RuntimeError: not here)")

@@ -237,7 +237,10 @@ def test_on_loss_log_says_it_once_and_goes_on(caplog: pytest.LogCaptureFixture) 
 
 def test_not_tied_at_entry() -> None:
     model = Model(tied=False)
-    with pytest.raises(TieLost, match="before the first step the tie was lost: .*two tables"), watch(model, sgd(model)):
+    with (
+        pytest.raises(TieLost, match=r"before the first step the tie was lost: .*two tables"),
+        watch(model, sgd(model)),
+    ):
         pytest.fail("it was entered")
 
 
