@@ -52,11 +52,14 @@ __all__ = [
     "about_flag",
     "accepts",
     "backend",
+    "behaving",
     "build",
     "call",
     "declared",
     "ends_of",
     "model_types",
+    "shares_of",
+    "steps_of",
     "subject_of",
     "tiny_config",
 ]
@@ -161,6 +164,9 @@ def ends_of(model: Any, ids: Any = None, before: Any = None) -> TorchEnds:
     from .pytorch.ends import find
 
     return find(model, ids, before, call)
+
+
+steps_of, behaving, shares_of = pytorch.steps_of, pytorch.behaving, pytorch.shares_of
 
 
 def call(model: torch.nn.Module, ids: torch.Tensor, **more: Any) -> Any:

@@ -18,6 +18,8 @@ __all__ = [
     "assert_tied",
     "check",
     "parametrize_with_requirements",
+    "stages",
+    "watch",
 ]
 
 _HOME = {
@@ -27,6 +29,8 @@ _HOME = {
     "NotJudged": "errors",
     "TieLost": "errors",
     "parametrize_with_requirements": "parametrize",
+    "stages": "staging",
+    "watch": "watching",
 }
 
 if TYPE_CHECKING:
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from .errors import NotJudged, TieLost
     from .parametrize import parametrize_with_requirements
     from .run import check
+    from .staging import stages
+    from .watching import watch
 
 
 def __getattr__(name: str) -> Any:

@@ -124,7 +124,55 @@ class Ends(Protocol):
         ...
 
     def listed(self, model: Any, optimizer: Any) -> None:
-        """Raises TieLost unless the optimizer holds the table's parameter exactly once."""
+        """Raises TieLost unless the optimizer (or several, in a list) holds the table's parameter exactly once."""
+        ...
+
+    def described(self) -> str:
+        """The table by all of its names, with its shape and dtype, for one line."""
+        ...
+
+
+class Steps(Protocol):
+    """The steps of one or several optimizers, told as they happen.
+
+    ``optimizers`` are those that are followed: the ones that were handed in, or what took the place of one.
+    """
+
+    optimizers: list[Any]
+
+    def close(self) -> None:
+        """Nothing is told any more, and nothing stays behind."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The gradient at the table in two shares, of one pass.
+
+    Attributes:
+        loss: of which it is the gradient.
+        lookup: norm of what the lookups by the ids give.
+        projection: norm of the rest, which is the projection's.
+        total: norm of their sum.
+        cosine: between the two shares; 0 where one of them is zero.
+    """
+
+    loss: float
+    lookup: float
+    projection: float
+    total: float
+    cosine: float
+
+
+class Recorder(Protocol):
+    """Remembers how a training calls its model, to make the same call once more."""
+
+    def measured(self, ends: Any) -> Shares:
+        """The shares at the table that ``ends`` holds, for the latest call. Raises NotJudged."""
+        ...
+
+    def close(self) -> None:
+        """Nothing stays on the model."""
         ...
 
 
@@ -134,6 +182,13 @@ class Adapter(Protocol):
     One that can be asked for identity alone has a further one, which `assert_tied` needs:
     ``ends_of(model, ids, before) -> Ends``. It finds both ends, raises TieLost where they are not one table and NotJudged
     where they cannot be found; ``before`` is what it gave for this model the last time, where that has changed.
+
+    One whose models are trained by an optimizer has three more for `watch`:
+
+    - ``steps_of(optimizer, after) -> Steps``: calls ``after(optimizer)`` whenever a step is done
+    - ``behaving(model)``: a block in which the model that it gives may be judged between two steps
+    - ``shares_of(model, ignored) -> Recorder``: each use's share of the gradient; ``ignored()`` says whether a call of the
+      model is none of the training's
 
     What else the module may say, each with what its absence means:
 

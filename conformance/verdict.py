@@ -111,7 +111,9 @@ class Verdict:
         size = self.subject.table().size
         self.work = gather.effort(self.options.profile, size)
         large = size > gather.LARGE_TABLE
-        self.bench = Bench(self.subject, None, self.declared, main, large, self.over, self.say, chosen=self._performed())
+        self.bench = Bench(
+            self.subject, None, self.declared, main, large, self.over, self.say, chosen=self._performed()
+        )
         self.surroundings = environment(self.subject)
         self.settled = True
         self.say("watching passes")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from tiecheck.conformance.protocol import Backend, Built
 
 if TYPE_CHECKING:
     from .ends import TorchEnds
+    from .halves import Recorder
+    from .steps import Steps
     from .subject import TorchSubject
 
 
@@ -79,6 +82,27 @@ def ends_of(model: Any, ids: Any = None, before: Any = None) -> TorchEnds:
     from .ends import find
 
     return find(model, ids, before)
+
+
+def steps_of(optimizer: Any, after: Callable[[Any], None]) -> Steps:
+    """The steps of an optimizer, told as they happen; see `tiecheck.conformance.protocol.Adapter`."""
+    from .steps import Steps
+
+    return Steps(optimizer, after)
+
+
+def behaving(model: Any) -> AbstractContextManager[Any]:
+    """The module to judge between two steps; see `tiecheck.conformance.protocol.Adapter`."""
+    from .steps import behaving
+
+    return behaving(model)
+
+
+def shares_of(model: Any, ignored: Callable[[], bool]) -> Recorder:
+    """Each use's share of the gradient; see `tiecheck.conformance.protocol.Adapter`."""
+    from .halves import Recorder
+
+    return Recorder(model, ignored)
 
 
 def _check_device(device: str) -> None:

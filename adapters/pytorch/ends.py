@@ -87,6 +87,20 @@ class TorchEnds:
                 raise TieLost(problem)
             self.asked.update((one, size) for one in optimizers)
 
+    def described(self) -> str:
+        """Every name of the table, its shape, dtype and where it is."""
+        held = [(place, tensor) for place, known in self.held if (tensor := known()) is not None]
+        tables = [t for t in (reference() for reference in self.tables) if t is not None] or [t for _, t in held[:1]]
+        said = []
+        for table in tables:
+            # Wrappers keep lists of their own beside what is registered.
+            over = [place for place, tensor in held if tensor is table]
+            names = [str(place) for place in over if place.is_parameter] or [str(place) for place in over]
+            size, dtype = " x ".join(map(str, table.shape)), str(table.dtype).removeprefix("torch.")
+            more = "; on meta: by name, no values yet" if table.is_meta else "" if plain(table) else "; sharded"
+            said.append(f"{' = '.join(names)} ({size}, {dtype}{more})")
+        return " and ".join(said)
+
 
 # finding the ends
 
@@ -116,7 +130,7 @@ def find(model: nn.Module, ids: Any = None, before: TorchEnds | None = None, cal
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         raise NotJudged("the model has parameters without a shape yet; run it once, then ask")
     try:
-        if _flattened(model):
+        if flattened(model):
             raise NotJudged("no pass can be watched where FullyShardedDataParallel flattens the parameters")
         return _observed(model, given, caller)
     except NotJudged as unseen:
@@ -217,7 +231,13 @@ def _observed(model: nn.Module, ids: Array | None, caller: Caller) -> TorchEnds:
     sharded = not all(plain(t) for p, t in held if p.is_parameter)
     with Surroundings(), Snapshot(inner) as snapshot, torch.set_grad_enabled(not sharded), eager():
         try:
-            seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
+            try:
+                seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
+            except NotJudged:
+                if not sharded:
+                    raise
+                # The first pass of FSDP2 makes the memory that it gathers into, and then nobody knows whose that is.
+                seen, used = _first_that_runs(inner, prefix, ids, snapshot, caller)
         except NotJudged as problem:
             if sharded:
                 raise NotJudged(
@@ -256,7 +276,7 @@ def _reshard(model: nn.Module) -> None:
             module.reshard()
 
 
-def _flattened(model: nn.Module) -> bool:
+def flattened(model: nn.Module) -> bool:
     """Whether the older FullyShardedDataParallel holds parts of it, whose memory moves under every forward pass."""
     if "torch.distributed.fsdp" not in sys.modules:
         return False

@@ -114,7 +114,10 @@ def key_of(tensor: Tensor) -> int:
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records the lookups and products of one pass; optionally puts a chosen h into a product (``inject``)."""
+    """Records the lookups and products of one pass; optionally puts a chosen h into a product (``inject``).
+
+    ``on_lookup`` gets each lookup's number and what it gives.
+    """
 
     def __init__(
         self,
@@ -123,6 +126,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         ids: Tensor,
         on_write: Callable[[Tensor], None] | None = None,
         inject: Inject | None = None,
+        on_lookup: Callable[[int, Tensor], None] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: dict[int, str] = {}
@@ -141,6 +145,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._modules = {id(m): name for name, m in module.named_modules()}
         self._on_write = on_write
         self._inject = inject
+        self._on_lookup = on_lookup
         for name, tensor in named:
             self._add_leaf(tensor, name)
         self._hold(ids, Trace(ids=True))
@@ -194,6 +199,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "_to_copy" and merged.leaves and narrower(outputs[0].dtype, inputs[0].dtype):
             self.casts.add(outputs[0].dtype)
         special = self._lookup(name, args, kwargs, outputs[0])
+        if special is not None and special.lookup is not None and self._on_lookup is not None:
+            self._on_lookup(special.lookup, outputs[0])
         keys = {key_of(t): trace for t, trace in zip(inputs, before, strict=True)}
         fresh = any(key_of(t) not in keys for t in outputs) or name.endswith("_")
         if fresh and not self._carries(name, args):
@@ -350,6 +357,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         trace = Trace(self.trace(source).leaves, ids=True, lookup=self._loops[key])
         if key_of(output) in self.leaf:
             self.row_views[key_of(output), int(output.storage_offset())] = trace
+        if self._on_lookup is not None:
+            self._on_lookup(self._loops[key], output)
         return None
 
     # --- products ------------------------------------------------------------------------------------------------

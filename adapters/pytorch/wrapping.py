@@ -208,7 +208,12 @@ WRAPPING: tuple[Operation, ...] = (
         exact=False,
         code="averaged = torch.optim.swa_utils.AveragedModel(model)\naveraged.update_parameters(model)\nmodel = averaged.module",
     ),
-    Operation("checkpointing", "torch.utils.checkpoint.checkpoint(model, ids, use_reentrant=False)", _checkpointed, gradients=True),
+    Operation(
+        "checkpointing",
+        "torch.utils.checkpoint.checkpoint(model, ids, use_reentrant=False)",
+        _checkpointed,
+        gradients=True,
+    ),
     Operation(
         "checkpointing",
         "model.gradient_checkpointing_enable()",

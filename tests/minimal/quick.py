@@ -1,9 +1,13 @@
-"""`check(profile="quick")` and `assert_tied` where nothing but torch and NumPy is installed. A script, since pytest is absent too."""
+"""`check(profile="quick")`, `assert_tied`, `watch` and `stages` where nothing but torch and NumPy is installed.
+
+A script, since pytest is absent too.
+"""
 
 import importlib.util
+import tempfile
 
 import torch
-from tiecheck.conformance import NotJudged, TieLost, assert_tied, check
+from tiecheck.conformance import NotJudged, TieLost, assert_tied, check, stages, watch
 from torch import nn
 
 ABSENT = ("click", "hypothesis", "pytest", "rich", "transformers")
@@ -22,6 +26,38 @@ class Model(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.out(self.body(self.tokens(ids))[0])
+
+
+def untie(model: Model) -> None:
+    model.out.weight = nn.Parameter(model.out.weight.detach().clone())
+
+
+def watched() -> None:
+    """Along a pipeline, and in a training."""
+    at, model = stages(), Model(tied=True)
+    at("built", model)
+    optimizer = torch.optim.AdamW(model.parameters())
+    at("optimizer", model, optimizer)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with watch(model, optimizer, every=2, shares=f"{folder}/shares.csv"):
+                for step in range(1, 6):
+                    if step == 4:
+                        untie(model)
+                    model(torch.tensor([[3, 1, 2]])).square().mean().backward()
+                    optimizer.step()
+        except TieLost as loss:
+            assert "at step 4 the tie was lost" in str(loss), loss
+        else:
+            raise AssertionError("a loss in step 4 was not noticed")
+        with open(f"{folder}/shares.csv") as file:
+            assert len(file.read().splitlines()) == 2
+    try:
+        at("trained", model)
+    except TieLost as loss:
+        assert "'trained' lost the tie, which 'optimizer' had" in str(loss), loss
+    else:
+        raise AssertionError("a stage that lost the tie was passed over")
 
 
 def main() -> None:
@@ -55,6 +91,7 @@ def main() -> None:
         print(f"what is not tied is named: {loss}")
     else:
         raise AssertionError("two tables were taken for one")
+    watched()
     print(f"torch and NumPy alone: {right.headline}; {wrong.headline}")
 
 
