@@ -66,11 +66,12 @@ class Bench:
 
         return newly_failing(case, self.failing, HALFWAY if halfway else None)
 
-    def seen(self, subject: Any, work: gather.Effort | None = None, resized: bool = False) -> Case:
+    def seen(self, subject: Any, work: gather.Effort | None = None, operation: Operation | None = None) -> Case:
         """The evidence of a subject that an operation is judged by, inside its block."""
         declared = self.declared
-        if resized:
-            declared = dataclasses.replace(declared, parameter_count=None, vocabulary=None)
+        if operation is not None and (operation.resizes or operation.recounts):
+            vocabulary = None if operation.resizes else declared.vocabulary
+            declared = dataclasses.replace(declared, parameter_count=None, vocabulary=vocabulary)
         work = gather.AFTERWARDS_LARGE if self.large else work or gather.AFTERWARDS
         with warnings.catch_warnings():  # what an operation left behind may warn at every pass (a quantized layer does)
             warnings.simplefilter("ignore")
@@ -341,7 +342,7 @@ def _performed(bench: Bench, operation: Operation, trainable: bool) -> After:
     try:
         with foreign(), result:
             logits = result.logits(bench.probe.ids)
-            seen = bench.seen(result, _effort(operation), operation.resizes)
+            seen = bench.seen(result, _effort(operation), operation)
             after = dataclasses.replace(after, after=logits, dtype=result.dtype)
     except Exception as error:
         said = _no_longer(operation, error)

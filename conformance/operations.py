@@ -46,6 +46,7 @@ class Operation:
             them may be one of a sequence; "" where it stands for itself.
         gradients: what it may change is the gradient, so that difference quotients are asked for, in train mode too.
         resizes: the vocabulary is another afterwards, and so is the number of parameters.
+        recounts: the number of parameters alone is another afterwards.
         statement: of the requirement ``persistence.WORD``, where the specification does not know the word: one sentence.
     """
 
@@ -61,6 +62,7 @@ class Operation:
     code: str = field(default="", repr=False)
     gradients: bool = False
     resizes: bool = False
+    recounts: bool = False
     statement: str = ""
 
 

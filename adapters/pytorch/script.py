@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import tempfile
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from tiecheck.conformance.evidence import Chain
 from tiecheck.conformance.foreign import foreign
@@ -29,11 +31,29 @@ def logits(model):
 """
 _MOVED = """
 table = {table}
+model.train({train})
 with torch.no_grad():
     before = logits(model)
     table[3] += 1  # no lookup reads this row
     print(torch.equal(logits(model), before))  # True: the projection does not read it, either
 """
+_GRADIENT = """
+table = {table}
+model.train({train})
+loss = logits(model).sum()
+loss.backward()
+with torch.no_grad():
+    table[3] += 1  # no lookup reads this row, so that the loss is linear in it
+    print(torch.allclose(logits(model).sum() - loss, table.grad[3].sum(), rtol=1e-2))  # False: its gradient is another
+"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Lines that show a loss, and what they print where it is there."""
+
+    lines: str
+    printed: str
 
 
 def script(building: str, chain: Chain, build: Callable[[], nn.Module]) -> str:
@@ -47,12 +67,26 @@ def script(building: str, chain: Chain, build: Callable[[], nn.Module]) -> str:
         chain: what was found.
         build: what those lines define.
     """
-    for times in REPEATS:
-        text = _text(chain, times)
-        if _shows(text, build, "False" if _identity(chain) else "True"):
+    several = _shown(chain)
+    for times, shown in itertools.product(REPEATS, several):
+        text = _text(chain, times, shown.lines)
+        if _prints(text, build, shown.printed):
             return f"{_imports(text)}\n{building}\n{text}"
-    text = _text(chain, 1)
+    text = _text(chain, 1, several[0].lines if several else "")
     return f"{_imports(text)}\n{building}\n{text}# by itself this shows nothing: it takes further calls between the operations\n"
+
+
+def _shown(chain: Chain) -> list[Shown]:
+    """What may show a loss, the plainest first."""
+    lookup, head = chain.ends
+    out = []
+    if lookup and head and lookup != head:
+        out.append(Shown(f"print({_reached(head)} is {_reached(lookup)})  # False: two tables", "False"))
+    if lookup:
+        for form, printed in ((_MOVED, "True"), (_GRADIENT, "False")):
+            for train in (False, True):
+                out.append(Shown(form.format(table=_reached(lookup), train=train).strip(), printed))
+    return out
 
 
 def _imports(text: str) -> str:
@@ -61,14 +95,12 @@ def _imports(text: str) -> str:
     return "\n".join(f"import {name}" for name in (*plain, "torch", *further))
 
 
-def _text(chain: Chain, times: int) -> str:
+def _text(chain: Chain, times: int, shown: str) -> str:
     body = "\n".join(chain.lines)
     if times > 1:
         body = f"for _ in range({times}):\n" + textwrap.indent(body, "    ")
-    shown = _identity(chain)
-    if not shown and chain.ends[0]:
-        shown = _MOVED.format(table=_reached(chain.ends[0])).strip()
-    parts = ["ids = torch.tensor([[0, 1, 1]])"] if "ids" in body + shown or "step(model" in body else []
+    calls = "ids" in body or "logits(" in shown or "step(model" in body
+    parts = ["ids = torch.tensor([[0, 1, 1]])"] if calls else []
     parts += [_LOGITS] if "logits(" in shown or "step(model" in body else []
     parts += [_STEP] if "step(model" in body else []
     parts += ["model = build()"]
@@ -77,17 +109,12 @@ def _text(chain: Chain, times: int) -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _shows(text: str, build: Callable[[], nn.Module], expected: str) -> bool:
+def _prints(text: str, build: Callable[[], nn.Module], expected: str) -> bool:
     """Whether the script, run as it stands, prints what it promises."""
     printed = io.StringIO()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(printed),
-        _no_warnings(),
-    ):
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(printed):
         try:
-            with foreign():
+            with foreign(), _no_warnings():
                 exec(compile(f"{_imports(text)}\n{text}", "<script>", "exec"), {"build": build})
         except Exception:
             return False
@@ -99,14 +126,6 @@ def _no_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _identity(chain: Chain) -> str:
-    """The line that shows two names of two tables; "" where the ends have no two names."""
-    lookup, head = chain.ends
-    if not lookup or not head or lookup == head:
-        return ""
-    return f"print({_reached(head)} is {_reached(lookup)})  # False: two tables"
 
 
 def _reached(name: str) -> str:

@@ -158,9 +158,9 @@ def _on_ends(change: Change, both: bool) -> Callable[[TorchSubject, Fresh], Torc
     return perform
 
 
-def _several(change: str, one: str, both: str, put: Change, word: str) -> tuple[Operation, ...]:
+def _several(change: str, one: str, both: str, put: Change, word: str, recounts: bool = False) -> tuple[Operation, ...]:
     return tuple(
-        Operation(word, f"{change}({where}, 'weight')", _on_ends(put, where == both), exact=False)
+        Operation(word, f"{change}({where}, 'weight')", _on_ends(put, where == both), exact=False, recounts=recounts)
         for where in (one, both)
     )
 
@@ -236,6 +236,7 @@ WRAPPING: tuple[Operation, ...] = (
         "embedding and head",
         lambda module, name: parametrizations.weight_norm(module, name),
         "weight-norm",
+        recounts=True,
     ),
     *_several(
         "prune.l1_unstructured",
@@ -246,5 +247,7 @@ WRAPPING: tuple[Operation, ...] = (
     ),
     Operation("compile", "torch.compile(model, backend='eager')", _compiled("eager"), gradients=True),
     Operation("export", "torch.export.export(model, (ids,)).module()", _exported),
-    Operation("quantize", "torch.ao.quantization.quantize_dynamic(model, {nn.Linear})", _quantized, exact=False),
+    Operation(
+        "quantize", "torch.ao.quantization.quantize_dynamic(model, {nn.Linear})", _quantized, exact=False, recounts=True
+    ),
 )

@@ -261,22 +261,17 @@ operation(
     why="A tie is most often lost by two things in a row: a copy is made by the first and becomes a table of its own by the "
     "second. Each alone looks harmless.",
     example="""
-        import copy
         from torch import nn
-        class Head(nn.Linear):
-            def __deepcopy__(self, memo):  # forgets the parameter, and ties again when it is called
-                return Head(3, 4, bias=False)
-        def build():
-            model = nn.ModuleList([nn.Embedding(4, 3), Head(3, 4, bias=False)])
-            model[1].weight = model[0].weight
-            return model
-        def tie_again(model): model[1].weight = model[0].weight
-        model = copy.deepcopy(build())
-        tie_again(model)
-        print(model[1].weight is model[0].weight)  # -> True
-        # broken: stored between the copy and the call
-        state = copy.deepcopy(build()).state_dict()
-        print(bool((state["0.weight"] == state["1.weight"]).all()))  # -> False
+        embedding, head = nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)
+        head.weight, loaded = embedding.weight, []
+        def load(): loaded.append(True)
+        def thaw():  # whoever was loaded makes the head anew
+            if loaded: head.weight = nn.Parameter(embedding.weight.detach().clone())
+        thaw(), load()
+        print(head.weight is embedding.weight)  # -> True
+        # broken: the same in another order
+        thaw()
+        print(head.weight is embedding.weight)  # -> False
     """,
 )
 def sequence(case: Case) -> Finding:

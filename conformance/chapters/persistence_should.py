@@ -6,30 +6,25 @@ from ..operations import added
 from ..requirement import known_ids
 from .persistence import operation
 
-_TWO_MODULES = """
-        import torch
-        from torch import nn
-        def build():
-            model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
-            model[1].weight = model[0].weight
-            return model
-        tied = lambda parts: parts[1].weight is parts[0].weight
-"""
-
 operation(
     "load-assign",
     level="SHOULD",
     statement="After load_state_dict(assign=True) the model is tied, or is tied again by the one who loads.",
     why="assign=True puts the tensors of the state dict in the place of the parameters, each name by itself. torch does not "
     "tie again: two names that held one parameter hold two. Where one name holds the table, nothing can be lost.",
-    example=_TWO_MODULES
-    + """
+    example="""
+        from torch import nn
+        def build():
+            model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+            model[1].weight = model[0].weight
+            return model
+        tied = lambda parts: parts[1].weight is parts[0].weight
         model, state = build(), build().state_dict()
+        model.load_state_dict(state)
+        print(tied(model))  # -> True
+        # broken: each name takes a tensor of its own, and nobody ties again
         model.load_state_dict(state, assign=True)
         print(tied(model))  # -> False
-        # mended: tie again afterwards
-        model[1].weight = model[0].weight
-        print(tied(model))  # -> True
     """,
 )
 
@@ -40,16 +35,18 @@ operation(
     statement="A state dict that holds the table under one of its keys alone fills both uses of a fresh model.",
     why="Files often store a shared table once, under either name. Loaded with strict=False, what is missing is not told: one "
     "use then keeps its random start.",
-    example=_TWO_MODULES
-    + """
+    example="""
+        import torch
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
         state = {"0.weight": torch.ones(4, 3)}
-        model = build()
         model.load_state_dict(state, strict=False)
-        print(float(model[1].weight.sum()))  # -> 12.0
-        # broken: two parameters, of which only one is filled
+        print(model[1].weight.tolist()[0])  # -> [1.0, 1.0, 1.0]
+        # broken: two parameters, of which one alone is filled
         model[1].weight = nn.Parameter(torch.zeros(4, 3))
         model.load_state_dict(state, strict=False)
-        print(float(model[1].weight.sum()))  # -> 0.0
+        print(model[1].weight.tolist()[0])  # -> [0.0, 0.0, 0.0]
     """,
 )
 
@@ -60,15 +57,17 @@ operation(
     statement="A state dict with two different tables under the two keys ends in a tied model, or in an error or a warning.",
     why="Such a file contradicts itself. Who loads it and silently ends with two tables trains another model than the one "
     "that was asked for.",
-    example=_TWO_MODULES
-    + """
+    example="""
+        import torch
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
         state = {"0.weight": torch.ones(4, 3), "1.weight": torch.zeros(4, 3)}
-        model = build()
         model.load_state_dict(state)
-        print(tied(model), float(model[0].weight.sum()))  # -> True 0.0
-        # broken: each key makes a parameter of its own
+        print(torch.equal(model[0].weight, model[1].weight))  # -> True
+        # broken: each key makes a parameter of its own, and nobody says so
         model.load_state_dict(state, assign=True)
-        print(tied(model), float(model[0].weight.sum()))  # -> False 12.0
+        print(torch.equal(model[0].weight, model[1].weight))  # -> False
     """,
 )
 
@@ -79,12 +78,16 @@ operation(
     statement="A model that was built on the meta device, given memory by to_empty and filled from its state dict is tied.",
     why="Large models are built without memory first. to_empty gives every name memory of its own, so that one shared "
     "parameter becomes two; filled with equal values they look tied until the first training step.",
-    example=_TWO_MODULES
-    + """
+    example="""
+        import torch
+        from torch import nn
         with torch.device("meta"):
-            model = build()
-        model.to_empty(device="cpu").load_state_dict(build().state_dict())
-        print(tied(model), torch.equal(model[1].weight, model[0].weight))  # -> False True
+            model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        tied = lambda parts: parts[1].weight is parts[0].weight
+        # broken: every name gets memory of its own
+        model.to_empty(device="cpu")
+        print(tied(model))  # -> False
         # mended: tie again afterwards
         model[1].weight = model[0].weight
         print(tied(model))  # -> True
@@ -98,17 +101,19 @@ operation(
     statement="A training that is stored, model and optimizer, and taken up again with a fresh model goes on with one table.",
     why="The optimizer's state is stored by the number of the parameter. If the fresh model has one parameter more or fewer, "
     "the state is refused, or every parameter behind it gets another's.",
-    example=_TWO_MODULES
-    + """
-        stored = torch.optim.AdamW(build().parameters()).state_dict()
-        torch.optim.AdamW(build().parameters()).load_state_dict(stored)
-        # broken: the fresh model is not tied, so that it has a parameter more
-        model = build()
-        model[1].weight = nn.Parameter(model[1].weight.detach().clone())
-        try:
-            torch.optim.AdamW(model.parameters()).load_state_dict(stored)
-        except ValueError as error:
-            print("refused")  # -> refused
+    example="""
+        import torch
+        from torch import nn
+        def loads(tied):
+            model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+            if tied:
+                model[1].weight = model[0].weight
+            return torch.optim.AdamW(model.parameters())
+        stored = loads(tied=True).state_dict()
+        print(loads(tied=True).load_state_dict(stored))  # -> None
+        numbers = lambda optimizer: len(optimizer.param_groups[0]["params"])
+        # broken: the fresh model is not tied, so that its parameters have other numbers
+        print(numbers(loads(tied=False)) - numbers(loads(tied=True)))  # -> 1
     """,
 )
 
@@ -123,7 +128,7 @@ operation(
         import torch
         E = torch.ones(4, 3)
         stored = {"lookup": E}  # the second name of the same memory is left out
-        fresh = dict.fromkeys(("lookup", "projection"), torch.zeros(4, 3))  # one tensor, two names
+        fresh = dict.fromkeys(("lookup", "projection"), torch.zeros(4, 3))  # one tensor
         fresh["lookup"].copy_(stored["lookup"])
         print(float(fresh["projection"].sum()))  # -> 12.0
         # broken: the fresh model has two
@@ -142,14 +147,14 @@ operation(
     "comes back is random, or another one.",
     example="""
         import torch
-        config, weights = {"tie_word_embeddings": True}, {"embedding": torch.ones(4, 3)}  # the head is left out: it is tied
-        def from_pretrained(config, weights):
-            head = weights["embedding"] if config["tie_word_embeddings"] else torch.zeros(4, 3)
-            return weights["embedding"], weights.get("head", head)
-        lookup, head = from_pretrained(config, weights)
+        stored = {"embedding": torch.ones(4, 3)}  # the head is left out: it is tied
+        def from_pretrained(config):
+            lookup = stored["embedding"]
+            return lookup, lookup if config["tie_word_embeddings"] else torch.zeros(4, 3)
+        lookup, head = from_pretrained({"tie_word_embeddings": True})
         print(head is lookup)  # -> True
         # broken: the config that was stored says something else
-        lookup, head = from_pretrained({"tie_word_embeddings": False}, weights)
+        lookup, head = from_pretrained({"tie_word_embeddings": False})
         print(head is lookup)  # -> False
     """,
 )
@@ -161,16 +166,19 @@ operation(
     statement="A vocabulary that grows, shrinks, or is padded leaves the model tied if it was, untied if it was not.",
     why="New special tokens are added before fine-tuning. A resize makes a new table; where each use gets one of its own, or the "
     "head keeps the old one, new tokens cannot be predicted or two tables train.",
-    example=_TWO_MODULES
-    + """
-        model = build()
-        grown = torch.cat([model[0].weight.detach(), torch.zeros(2, 3)])
-        model[0].weight = model[1].weight = nn.Parameter(grown)
-        print(tied(model), model[1].weight.shape[0])  # -> True 6
+    example="""
+        import torch
+        from torch import nn
+        def grown(both):
+            model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+            model[1].weight = model[0].weight
+            model[0].weight = nn.Parameter(torch.cat([model[0].weight, torch.zeros(2, 3)]))
+            if both:
+                model[1].weight = model[0].weight
+            return model[1].weight.shape[0]
+        print(grown(both=True))  # -> 6
         # broken: the lookup alone is resized
-        model = build()
-        model[0].weight = nn.Parameter(grown)
-        print(tied(model), model[1].weight.shape[0])  # -> False 4
+        print(grown(both=False))  # -> 4
     """,
 )
 
@@ -181,15 +189,19 @@ operation(
     statement="Averaged weights are those of a model that is tied as the one that is averaged.",
     why="The average is what is evaluated and published in the end. A copy with two tables averages two, and whoever loads it "
     "into a tied model keeps one of them.",
-    example=_TWO_MODULES
-    + """
-        from torch.optim.swa_utils import AveragedModel
-        averaged = AveragedModel(build())
-        averaged.update_parameters(build())
-        print(tied(averaged.module))  # -> True
+    example="""
+        from torch import nn
+        def build():
+            model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+            model[1].weight = model[0].weight
+            return model
+        tied = lambda parts: parts[1].weight is parts[0].weight
+        import torch.optim.swa_utils as swa
+        averaged = swa.AveragedModel(build()).module
+        print(tied(averaged))  # -> True
         # broken: the average is kept by name, duplicates included
-        kept = {name: p.detach().clone() for name, p in build().named_parameters(remove_duplicate=False)}
-        print(kept["1.weight"] is kept["0.weight"])  # -> False
+        kept = [nn.Linear(3, 4, bias=False) for _ in averaged.state_dict()]
+        print(tied(kept))  # -> False
     """,
 )
 
@@ -222,22 +234,19 @@ operation(
     statement="Called with other parameters by torch.func.functional_call, both uses read the table that was handed over.",
     why="Ensembles, meta-learning and per-sample gradients call a model with parameters from outside. A use that remembers the "
     "model's own table answers with that one.",
-    example=_TWO_MODULES
-    + """
+    example="""
+        import torch
         from torch.func import functional_call
-        class Model(nn.Module):
-            def __init__(self, remembers):
-                super().__init__()
-                self.parts = build()
-                self.remembered = [self.parts[1].weight] if remembers else None
+        class Model(torch.nn.Embedding):
             def forward(self, ids):
-                table = self.remembered[0] if self.remembered else self.parts[1].weight
-                return self.parts[0](ids) @ table.T
-        other = {"parts.0.weight": torch.ones(4, 3)}
-        ids = torch.tensor([1])
-        print(functional_call(Model(False), other, (ids,)).tolist())  # -> [[3.0, 3.0, 3.0, 3.0]]
+                table = getattr(self, "remembered", self.weight)
+                return super().forward(ids) @ table.T
+        model, ids = Model(4, 3), torch.tensor([1])
+        other = {"weight": torch.ones(4, 3)}
+        print(functional_call(model, other, (ids,)).tolist())  # -> [[3.0, 3.0, 3.0, 3.0]]
         # broken: the projection remembers the model's own table
-        print(float(functional_call(Model(True), other, (ids,)).std()) > 0)  # -> True
+        model.__dict__["remembered"] = torch.zeros(4, 3)
+        print(functional_call(model, other, (ids,)).tolist())  # -> [[0.0, 0.0, 0.0, 0.0]]
     """,
 )
 
@@ -248,16 +257,17 @@ operation(
     statement="A parametrization that is registered on the table is seen by both uses.",
     why="A parametrization (a low-rank delta, a constraint) computes a module's weight from another. Registered on one of two "
     "modules that share a parameter, the other goes on reading the bare parameter.",
-    example=_TWO_MODULES
-    + """
-        from torch.nn.utils import parametrize
-        class Half(nn.Module):
-            def forward(self, W): return W / 2
-        model = build()
-        parametrize.register_parametrization(model[0], "weight", Half())
+    example="""
+        import torch
+        from torch import nn
+        from torch.nn.utils.parametrize import register_parametrization
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        # broken: one of the two modules gets it
+        register_parametrization(model[0], "weight", nn.Softmax(dim=1))
         print(torch.equal(model[1].weight, model[0].weight))  # -> False
-        # mended: the other use gets the same
-        parametrize.register_parametrization(model[1], "weight", Half())
+        # mended: the other gets the same
+        register_parametrization(model[1], "weight", nn.Softmax(dim=1))
         print(torch.equal(model[1].weight, model[0].weight))  # -> True
     """,
 )
@@ -269,17 +279,18 @@ operation(
     statement="Weight norm that is put on the table is seen by both uses.",
     why="Weight norm stores direction and length in place of the weight. On one of two modules, or on each by itself, there are "
     "two tables afterwards.",
-    example=_TWO_MODULES
-    + """
+    example="""
+        from torch import nn
         from torch.nn.utils.parametrizations import weight_norm
-        model = build()
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        tables = lambda module: sum(p.numel() == 12 for p in module.parameters())
+        # one module computes the table, and the projection reads it there
+        print(tables(weight_norm(nn.Embedding(4, 3))))  # -> 1
+        # broken: each of two modules computes its own
         weight_norm(model[0])
         weight_norm(model[1])
-        names = [name for name, _ in model.named_parameters()]
-        print(len(names))  # -> 4
-        # tied: one module computes the table, and the other reads it there
-        one = weight_norm(nn.Embedding(4, 3))
-        print(len(list(one.parameters())))  # -> 2
+        print(tables(model))  # -> 2
     """,
 )
 
@@ -289,13 +300,16 @@ operation(
     level="SHOULD",
     statement="What is pruned from the table is gone from both uses.",
     why="Pruning hides the parameter behind a mask of the module. On one of two modules, the other goes on with the whole table.",
-    example=_TWO_MODULES
-    + """
+    example="""
+        import torch
+        from torch import nn
         from torch.nn.utils import prune
-        model = build()
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        # broken: one of the two modules gets the mask
         prune.l1_unstructured(model[0], "weight", amount=0.5)
-        print(int((model[0].weight == 0).sum()), int((model[1].weight == 0).sum()))  # -> 6 0
-        # mended: the other use gets the same mask
+        print(torch.equal(model[1].weight, model[0].weight))  # -> False
+        # mended: the other gets the same
         prune.custom_from_mask(model[1], "weight", model[0].weight_mask)
         print(torch.equal(model[1].weight, model[0].weight))  # -> True
     """,
@@ -308,16 +322,17 @@ operation(
     statement="What torch.compile made of the model is tied as the model is.",
     why="Most training runs compile the model. What was a constant while it was traced stays one: a copy of the table that the "
     "compiler saw once is not seen to change.",
-    example=_TWO_MODULES
-    + """
-        compiled = torch.compile(build(), backend="eager")
-        print(tied(compiled._orig_mod))  # -> True
+    example="""
+        import torch
+        E = torch.zeros(4, 3)
+        def traced(constant):
+            table = E.clone() if constant else E  # what the compiler keeps
+            return lambda: float(table.sum())
+        head, stale = traced(constant=False), traced(constant=True)
+        E += 1
+        print(head())  # -> 12.0
         # broken: a constant that was taken while tracing
-        model = build()
-        constant = model[1].weight.detach().clone()
-        with torch.no_grad():
-            model[0].weight += 1
-        print(torch.equal(constant, model[0].weight))  # -> False
+        print(stale())  # -> 0.0
     """,
 )
 
@@ -328,13 +343,16 @@ operation(
     statement="The graph that torch.export made reads one table in both uses, if the model does.",
     why="Exported graphs are what is served, quantized and converted. A table that is lifted twice is stored twice, and the two "
     "go different ways in the next tool.",
-    example=_TWO_MODULES
-    + """
-        state = build().state_dict(keep_vars=True)
+    example="""
+        import torch
+        from torch import nn
+        model = nn.ModuleList([nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)])
+        model[1].weight = model[0].weight
+        state = model.state_dict(keep_vars=True)
         print(len({id(value) for value in state.values()}))  # -> 1
         # broken: each name is lifted by itself
-        lifted = {name: value.detach().clone() for name, value in state.items()}
-        print(len({id(value) for value in lifted.values()}))  # -> 2
+        lifted = [value.detach().clone() for value in state.values()]
+        print(len({id(value) for value in lifted}))  # -> 2
     """,
 )
 
@@ -348,12 +366,14 @@ operation(
     example="""
         import torch
         E = torch.tensor([[0.1], [1.0]])
-        scale = 1 / 127
-        packed = (E / scale).round().to(torch.int8)  # what a quantized head keeps
+        packed = (127 * E).round().to(torch.int8)  # what a quantized head keeps
+        read = lambda: packed / 127
         E[0, 0] = 0.5
-        print(torch.allclose(packed * scale, E, atol=scale))  # -> False
-        # tied: both uses read the packed table
-        print(packed is packed)  # -> True
+        packed[0, 0] = 63  # both uses read the packed table, so that a write is seen by both
+        print(round(float(read()[0, 0]), 1))  # -> 0.5
+        # broken: the embedding is written, and the head keeps what it packed
+        E[0, 0] = 0.9
+        print(round(float(read()[0, 0]), 1) == 0.9)  # -> False
     """,
 )
 

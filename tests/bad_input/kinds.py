@@ -577,7 +577,7 @@ OPTIONS = [
     option("--timeout", "soon"),
     option("--timeout", "1e-9"),
     option("--timeout", "1e999"),
-    option("--profile", "full"),
+    option("--profile", "whole"),
     option("--expected-failures", ""),
     option("--expected-failures", "nothing.toml"),
     option("--expected-failures", "no/such/folder.toml"),

@@ -39,7 +39,7 @@ def same(model, before):
         {"seed": "one"}, {"seed": -1}, {"seed": 2**32}, {"seed": True}, {"seed": 1.5}, {"seed": None},
         {"timeout": "soon"}, {"timeout": 0}, {"timeout": float("nan")}, {"timeout": float("inf")}, {"timeout": True},
         {"dtype": torch.float32}, {"dtype": 3}, {"dtype": np.zeros(2)}, {"device": torch.device("cpu")}, {"device": 0}, {"device": "tpu"},
-        {"profile": None}, {"profile": np.zeros(2)}, {"profile": "full"}, {"declare": 3}, {"declare": "neither"}, {"declare": "both"},
+        {"profile": None}, {"profile": np.zeros(2)}, {"profile": "whole"}, {"declare": 3}, {"declare": "neither"}, {"declare": "both"},
         {"select": 3}, {"select": [3]}, {"select": "nope"}, {"deselect": None}, {"assume": "frozen=true"}, {"assume": {"frozen": 3}},
         {"assume": {3: 4}}, {"assume": ["frozen"]}, {"expected_failures": 3}, {"expected_failures": b"x"}, {"expected_failures": "/nowhere"},
         {"expected_failures": ["x"]},

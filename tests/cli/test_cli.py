@@ -87,7 +87,7 @@ def test_exit_status_and_report(fake_run, tiecheck, tmp_path, outcome, status):
         ("run", "x:y", "--device", ""),
         ("run", "x:y", "--dtype", "float"),
         ("run", "x:y", "--dtype", "int8"),
-        ("run", "x:y", "--profile", "full"),
+        ("run", "x:y", "--profile", "whole"),
         ("run", "x:y", "--profile", "Quick"),
         ("run", "x:y", "--seed", "one"),
         ("run", "x:y", "--seed", "-1"),
@@ -237,7 +237,7 @@ def test_standard_output_is_restored_after_a_failure(fake_run, tiecheck):
 def test_quiet_is_the_head_line_alone(fake_run, tiecheck):
     fake_run.outcome = failing()
     _, out, _ = tiecheck("run", "x:y", "--quiet")
-    assert out == "does not conform: 3 of 4 requirements apply, 1 passed, 2 failed  (models.py:make, declared tied)\n"
+    assert out == "does not conform: 3 of 4 requirements apply, 1 passed, 1 failed, 1 failed as SHOULD  (models.py:make, declared tied)\n"
 
 
 def test_the_target_may_change_the_folder(fake_run, tiecheck, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ def test_verdict_first_then_notes_cause_table_cost_replay():
     text = terminal.drawn(failing())
     places = position(
         text,
-        "does not conform: 3 of 4 requirements apply, 1 passed, 2 failed",
+        "does not conform: 3 of 4 requirements apply, 1 passed, 1 failed, 1 failed as SHOULD",
         "models.py:make, declared tied",
         "note: the weights are random",
         "a copy: the two matrices hold the same values in separate memory [equal-copy]",

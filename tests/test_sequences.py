@@ -1,0 +1,89 @@
+"""Sequences of operations: what only two in a row lose is found, cut down, told with its lines, and found again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alone_later import Tied
+from alone_operations import LOSES, One
+from in_a_row import ROWS, ManyModes, Row
+from tiecheck.conformance import check
+from tiecheck.conformance.report import Report, Result
+
+SEQUENCE = "persistence.sequence"
+
+
+def sequence(report: Report) -> Result:
+    return next(r for r in report.results if r.id == SEQUENCE)
+
+
+def full(build: Any, **more: Any) -> Report:
+    report: Report = check(build, profile="full", select="persistence", deselect=LOSES, **more)
+    return report
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_what_only_a_sequence_loses_is_found_and_cut_down(row: Row, tmp_path: Path, monkeypatch: Any) -> None:
+    standard = check(row.build, select="persistence", deselect=LOSES)
+    assert standard.conforms, [(r.id, r.message) for r in standard.results if r.verdict == "fail"]
+    result = sequence(full(row.build))
+    assert result.verdict == "fail", result.message
+    assert result.level == ("SHOULD" if row.should else "MUST")
+    seen = result.counterexample or {}
+    words = len(seen["sequence"])
+    assert words == len(row.needs) or (row.build is ManyModes and words <= 24), seen["sequence"]
+    assert "each of them alone keeps it" in result.message
+    # The lines show it without tiecheck.
+    monkeypatch.chdir(tmp_path)
+    printed = io.StringIO()
+    code = seen["code"]
+    assert "tiecheck" not in code
+    head = next(line for line in code.splitlines() if line.startswith("build = "))
+    with contextlib.redirect_stdout(printed):
+        exec(code.replace(head, ""), {"build": row.build})
+    shown = printed.getvalue().strip()
+    assert shown == code.splitlines()[-1].partition("# ")[2].partition(":")[0], code
+
+
+@pytest.mark.parametrize("build", [lambda: Tied(False), One], ids=["plain", "functional"])
+def test_a_sound_model_comes_through_and_the_report_says_what_was_tried(build: Any) -> None:
+    report = full(build)
+    result = sequence(report)
+    assert report.conforms
+    assert result.verdict == "pass"
+    assert "ordered pairs" in result.message
+    tried, of = result.message.split(": ")[1].split(" ordered")[0].split(" of ")
+    assert tried == of and int(of) >= 144
+
+
+def test_a_seed_repeats_it() -> None:
+    one, other = (sequence(full(ManyModes, seed=3)) for _ in range(2))
+    assert one.message == other.message
+    assert one.counterexample == other.counterexample
+
+
+def test_the_timeout_says_how_far_it_came() -> None:
+    result = sequence(full(lambda: Tied(False), timeout=6.0))
+    assert result.verdict in ("pass", "skip")
+    if result.verdict == "pass":
+        assert "ordered pairs" in result.message
+
+
+def test_standard_tries_none() -> None:
+    result = sequence(check(lambda: Tied(False), select="persistence"))
+    assert result.verdict == "skip"
+    assert "full" in result.message
+
+
+def test_an_untied_model_is_not_tied_by_a_sequence() -> None:
+    def build() -> Tied:
+        model = Tied(True)
+        model.untie()
+        return model
+
+    report = full(build, declare="untied")
+    assert sequence(report).verdict == "pass", sequence(report).message
