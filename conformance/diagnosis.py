@@ -212,12 +212,82 @@ class Mend:
 
 
 _GENERIC = "head.weight = embedding.weight"
-# What mends torch's ways of storing says nothing to a framework that ties in another way.
-_STORED = ("lost-on-deepcopy", "lost-on-load", "lost-on-pickle", "lost-on-save")
-_ELSEWHERE = Cause(
-    "What comes back is tied as what went in.",
-    f"Store with the model that it is tied, or tie again in what comes back: {_GENERIC}",
+# What a cause means to a framework that is not torch, where the words above are torch's.
+_RETURNED = "What comes back is tied as what went in."
+_AGAIN = f"Store with the model that it is tied, or tie again in what comes back: {_GENERIC}"
+_ELSEWHERE: dict[str, Cause] = {
+    "nondeterministic": Cause(
+        "The same ids give the same logits in eval mode.", "Switch off every random draw (dropout) outside of training"
+    ),
+    "stale-copy": Cause(
+        "Both uses read the table itself. A kept copy agrees until the next update, then it is old.",
+        f"Read the table in every forward instead of keeping a copy: {_GENERIC}",
+    ),
+    "two-parameters-one-memory": Cause(
+        "One parameter holds the table. Two over one memory look tied, but each gets a part of the gradient and its own "
+        "optimizer state, so that Adam's step and weight decay act on the memory twice.",
+        f"Share the parameter itself, not its array: {_GENERIC}",
+    ),
+    "reduced-precision": Cause(
+        "Both uses read the table in its own precision, or the whole forward runs in the narrower one.",
+        "Drop the cast on the one use, or compute the whole forward in that dtype",
+    ),
+    "wrong-rows": Cause(
+        "Token i reads row i, its logit comes from row i, and a forward pass leaves the table alone.",
+        "Index with the ids as they are and project with the rows in their own order",
+    ),
+    "undeclared-bias": Cause(
+        "Logits are h E^T alone; a bias is an addition to the tied map.",
+        "Leave the bias out, or declare it: --assume output_bias=true",
+    ),
+    "undeclared-frozen": Cause(
+        "The table is trained.", "Give it to the optimizer; or declare it: --assume frozen=true"
+    ),
+    "detached-projection": Cause(
+        "The output projection gives every row of the table its share of the gradient.",
+        "Let the gradient of the projection reach the table: nothing on the way may stop it",
+    ),
+    "detached-lookup": Cause(
+        "The lookup gives the rows that were read their share of the gradient.",
+        "Let the gradient of the lookup reach the table: nothing on the way may stop it",
+    ),
+    "missing-rows": Cause(
+        "Every row gets its share of the gradient, padding rows apart where they are declared.",
+        "Drop whatever leaves those rows out, or declare it: --assume padding_row=...",
+    ),
+    "gradient-scaled": Cause(
+        "The gradient of the table is the sum of both shares, each with coefficient one.",
+        "Remove the factor: a custom gradient, a mean over uses where the sum belongs, or a weight by frequency",
+    ),
+    "wrong-gradient": Cause(
+        "The gradient of the table is the sum of both shares, row by row, and passes accumulate.",
+        "Mend the custom gradient: it must return the gradient of its own row and add to what is there",
+    ),
+    "listed-twice": Cause(
+        "Every enumeration lists the shared table once; twice, an optimizer steps it twice.",
+        "Drop duplicates by identity",
+    ),
+    "not-listed": Cause("The table is what the optimizer is given.", "Give it to the optimizer, once"),
+    "lost-on-train-mode": Cause(
+        "A change of mode leaves the table alone.",
+        f"Do not copy, merge or rebuild weights on one side when the mode changes; or tie again there: {_GENERIC}",
+    ),
+    **{f"lost-on-{word}": Cause(_RETURNED, _AGAIN) for word in ("deepcopy", "load", "pickle", "save", "cast", "move")},
+    "lost-on-freeze": Cause(
+        "Freezing the table changes nothing but whether it trains.", "Leave the arrays as they are there"
+    ),
+    "bad-initialization": Cause(
+        "An untrained model guesses evenly, so that its loss is close to ln V. A table drawn with a standard deviation of one "
+        "makes logits that are sqrt(D) times too large when it is the output matrix too.",
+        "Draw the shared table small, with a standard deviation of 0.02; weights that were trained already need nothing",
+    ),
+}
+# A step that is not its formula's leaves the tie whole: the table was moved as one, and wrongly.
+_MOVED = Cause(
+    "One optimizer step moves the one table once, by its formula; decay and clipping see it once.",
+    "Give the optimizer each parameter once, in its groups and in what names the weights to decay, too",
 )
+_MOVED_TITLE = "an optimizer step moves the table by something else than its formula"
 
 
 def mend_of(case: Case) -> Mend | None:
@@ -274,7 +344,14 @@ def diagnose(
     out = []
     for cause in sorted(groups, key=rank):
         ids = sorted(groups[cause], key=lambda i: levels[i] != "MUST")
-        text = _ELSEWHERE if idiom and cause in _STORED else CAUSES.get(cause, CAUSES["unknown"])
+        words = CAUSES | _ELSEWHERE if idiom else CAUSES
+        text, title = words.get(cause, CAUSES["unknown"]), ""
+        if (
+            cause == "lost-on-step"
+            and ids == ["training.step"]
+            and (findings[ids[0]].counterexample or {}).get("side") == "lookup"
+        ):
+            text, title = _MOVED, _MOVED_TITLE
         seen = "; ".join(dict.fromkeys(findings[i].message for i in ids))
         where = next(
             (str(findings[i].counterexample["where"]) for i in ids if (findings[i].counterexample or {}).get("where")),  # type: ignore[index]
@@ -284,5 +361,5 @@ def diagnose(
         fix, tried = text.mend.replace(_GENERIC, idiom or _GENERIC), None
         if mend is not None and cause in mend.causes:
             fix, tried = mend.put_into(text.mend), mended
-        out.append(Diagnosis(cause, f"{text.expected} Seen: {seen}.{place}", fix, tuple(ids), tried, where))
+        out.append(Diagnosis(cause, f"{text.expected} Seen: {seen}.{place}", fix, tuple(ids), tried, where, title))
     return tuple(out)
