@@ -175,7 +175,7 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Writing:
-    """One forward after writing rows that no lookup of the pass reads, and the same before.
+    """One forward after writing rows that no lookup of the pass reads, and the same before; logits of legal tokens alone.
 
     ``exact``: both ran in one grad mode, so that untouched logits keep their bits; else a kernel may round otherwise.
     ``roles`` says what each row got: "random", "zero", or "copy" of row ``model``.
@@ -248,6 +248,11 @@ class Pass:
     def lookup_rows(self) -> Array:
         """Every row that a lookup of the pass read; where it could not be watched, the ids and what writing found beyond."""
         return self.look.rows_read if self.look is not None else np.union1d(self.probe.ids, self.beyond)
+
+    @property
+    def legal(self) -> Array:
+        """The logits of legal tokens: what stands in the columns of a padded vocabulary may be any number."""
+        return self.logits[:, : self.declared.vocabulary]
 
     @property
     def projected(self) -> Array:

@@ -85,7 +85,7 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
     gradient: Gradient | None = None
     if has(subject, "gradient") and not declared.frozen:
         try:
-            logits, dtype, R, gradient = _graded(subject, probe, again=work.again and not probe.train)
+            logits, dtype, R, gradient = _graded(subject, probe, declared, again=work.again and not probe.train)
         except NoBackward as error:
             subject.missing.setdefault("backward", str(error))
     if gradient is None:
@@ -143,13 +143,18 @@ def _held(subject: Any, name: str | bool | None) -> Array | None:
     return values.reshape(-1)
 
 
-def _graded(subject: Any, probe: Probe, again: bool = False) -> tuple[Array, str, Array, Gradient]:
-    """A forward and the backward of <R, logits>, with R drawn for the shape that the logits turn out to have."""
+def _graded(
+    subject: Any, probe: Probe, declared: Declaration, again: bool = False
+) -> tuple[Array, str, Array, Gradient]:
+    """A forward and the backward of <R, logits>, with R drawn for the shape that the logits turn out to have; what stands in
+    the columns of a padded vocabulary is nothing to ask for (a float32 logit less 1e9 no longer moves)."""
     quantize = getattr(subject, "quantized", None)
     drawn: list[Array] = []
 
     def draw(shape: tuple[int, ...]) -> Array:
         drawn.append(probes.cotangent(probe, shape, quantize))
+        if declared.vocabulary is not None:
+            drawn[-1][:, declared.vocabulary :] = 0
         return drawn[-1]
 
     logits, dtype, gradient = subject.gradient(probe, draw, again)
@@ -401,7 +406,8 @@ def write_rows(subject: Any, seen: Pass, side: str, before: Array | None = None)
         before = subject.logits(seen.probe.ids, seen.probe.train)
     with subject.written(side, rows, values):
         after = subject.logits(seen.probe.ids, seen.probe.train)
-    return Writing(rows, tuple(roles), values, before, after, side, source, exact)
+    legal = seen.declared.vocabulary
+    return Writing(rows, tuple(roles), values, before[:, :legal], after[:, :legal], side, source, exact)
 
 
 def responds(subject: Any, seen: Pass, before: Array) -> bool:
@@ -506,7 +512,8 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     answers, loss = True, None
     repeats: tuple[Array, ...] = ()
     if work.aside:
-        before = first.through.before if first.through is not None else subject.logits(probe.ids)
+        known = first.through if declared.vocabulary is None else None
+        before = known.before if known is not None else subject.logits(probe.ids)
         # A difference that the lookup's rows make shows that they are alive, too.
         moved = any(any(d.quotients) for d in first.differences)
         answers = (work is LARGE and moved) or responds(subject, first, before)

@@ -98,10 +98,13 @@ class _Tried:
     origin: str
     gap: Array
     bound: Array
+    zero: Array | float = 0.0
 
     @property
     def fits(self) -> bool:
-        return bool((self.gap <= tolerances.FITTED * (self.bound + self.bound.max())).all())
+        """``zero`` is how far rows of zeros have another logit than the bias that was fitted, at most at a position."""
+        allowed = tolerances.FITTED * (self.bound + self.bound.max())
+        return bool((self.gap <= allowed).all() and (self.zero <= allowed.max(1)).all())
 
     def form(self, columns: int) -> Explained:
         """The map that was found."""
@@ -149,8 +152,7 @@ def solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | 
     What a named parameter holds for each token is put in. A bias that is not known leaves h open by one vector, the same for
     every position: here the mean of h is zero, and `shares.settle` finds the vector in a gradient.
     """
-    few = bool(seen.declared.output_bias) and seen.bias is None and logits.shape[0] < 3
-    if columns <= table.shape[1] or few:
+    if columns <= table.shape[1] or few(seen):
         return None
     first: _Tried | None = None
     for tried in _solutions(seen, table[:columns], logits, laws(seen, columns)):
@@ -162,6 +164,11 @@ def solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | 
     narrow = _narrower(seen, table[:columns], lambda rows: _solutions(seen, rows, logits, laws(seen, columns)[:1]))
     problem = "narrow" if narrow else _beside(first.left - first.offset, first.right, first.bound)
     return _unfound(first, columns, problem, narrow)
+
+
+def few(seen: Pass) -> bool:
+    """Whether there are too few positions to tell a bias that is not known from anything else."""
+    return bool(seen.declared.output_bias) and seen.bias is None and seen.logits.shape[0] < 3
 
 
 def _unfound(first: _Tried, columns: int, problem: str, narrow: str) -> Explained:
@@ -207,12 +214,24 @@ def read_back(seen: Pass, table: Array, logits: Array, columns: int) -> Explaine
 def _readings(seen: Pass, table: Array, logits: Array, tries: list[Law]) -> Iterator[_Tried]:
     for law in tries:
         left, hidden = law.undone(logits), _hidden(seen, law, table.shape)
-        if left is None or hidden is None or (law.biased and logits.shape[0] < 3):
+        if left is None or hidden is None:
             continue
         whole = law.table(table)
         left, right = law.centred(left, whole)
         offset = (left - hidden @ right.T).mean(0) if law.biased else 0.0
-        yield _tried(seen, law, hidden, left, right, whole, offset, "read back")
+        tried = _tried(seen, law, hidden, left, right, whole, offset, "read back")
+        yield dataclasses.replace(tried, zero=_zero(seen, law, offset)) if law.biased else tried
+
+
+def _zero(seen: Pass, law: Law, offset: Array | float) -> Array:
+    """How far the logits of rows of zeros are from a bias, at most at each position; any bias fits a few positions, not this."""
+    assert seen.blank is not None
+    left, bias = law.undone(seen.blank.after[:, : np.size(offset)]), np.asarray(offset)[seen.blank.rows]
+    assert left is not None
+    left = left[:, seen.blank.rows]
+    if law.normalized:
+        left, bias = left - left.mean(1, keepdims=True), bias - bias.mean()
+    return np.asarray(np.abs(left - bias).max(1))
 
 
 def _hidden(seen: Pass, law: Law, shape: tuple[int, ...]) -> Array | None:

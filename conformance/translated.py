@@ -95,7 +95,7 @@ class Translated:
         self._neutral: dict[str, Array] = {}
         self._ends: tuple[End, End | None] | None = None
         self._owners: dict[str, str] = {}
-        self._shape = (1, 2)
+        self._shape, self._columns, self._last = (1, 2), 2, False
         self._dtype = ""
         reasons: Mapping[str, str] = getattr(self.leaves, "unasked", {})
         self.missing = {
@@ -153,7 +153,7 @@ class Translated:
         logits = np.asarray(self.leaves.logits(ids))
         if logits.ndim not in (2, 3) or logits.shape[0] != ids.shape[0] or not is_float(logits):
             raise NotJudged(f"logits are (B, T, V) floats; the model gives {logits.dtype.name} of shape {logits.shape}")
-        self._shape = (1, ids.shape[1])
+        self._shape, self._columns, self._last = (1, ids.shape[1]), logits.shape[-1], logits.ndim == 2
         self._dtype = logits.dtype.name
         return flat(logits)
 
@@ -178,7 +178,7 @@ class Translated:
             named = [self._named(word) for word in (self.declared.table, self.declared.head)]
             found: tuple[End | None, End | None] = (None, None)
             if named[0] is None or (named[1] is None and not self.declared.tied):
-                found = find(self.leaves, self.logits, (1, 0), self._shape, self.declared.log_probabilities)
+                found = self._found()
             table, head = named[0] or found[0], named[1] or found[1]
             if table is None:
                 raise NotJudged(
@@ -187,6 +187,17 @@ class Translated:
             self._ends = (table, head)
             self._owners = self._same_memory()
         return self._ends
+
+    def _found(self) -> tuple[End | None, End | None]:
+        """What `leaves.find` finds, with other tokens where the first are read for something else, too (token types)."""
+        found = find(self.leaves, self.logits, (1, 0), self._shape, self.declared.log_probabilities)
+        last = min(self.declared.vocabulary or self._columns, self._columns) - 1
+        for tokens in ((last, last // 2), (last // 2 + 1, last // 3)):
+            if found[0] is not None or last < 3:
+                break
+            with contextlib.suppress(IndexError, ValueError):  # there may be fewer rows than logits
+                found = find(self.leaves, self.logits, tokens, self._shape, self.declared.log_probabilities)
+        return found
 
     def _same_memory(self) -> dict[str, str]:
         """Other leaves over the memory of an end's leaf, by name with that leaf's: a write to it changes them, too."""
@@ -302,7 +313,7 @@ class Translated:
     def _gradient(self, ids: Array, R: Array) -> Mapping[str, Array]:
         self.forward_passes += 1
         self.backward_passes += 1
-        shape = (*ids.shape, R.shape[1]) if R.shape[0] == ids.size else R.shape
+        shape = R.shape if self._last else (*ids.shape, R.shape[1])
         return self.leaves.gradient(ids, np.asarray(R).reshape(shape))  # type: ignore[attr-defined,no-any-return]
 
     def control(self, probe: Probe, cotangent: Array) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from . import probe as probes
 from . import tolerances
 from .algebra import is_normalized
 from .evidence import Array, Pass, Probe, Writing
+from .solving import few
 
 # Rows are looked at one by one only where a few of them do not all behave alike.
 SAMPLE = 4
@@ -28,7 +29,7 @@ def observed(subject: Any, seen: Pass) -> Pass:
     """The pass with the rows that it reads beyond its ids, and with what reads h back where it cannot be solved for."""
     seen = dataclasses.replace(seen, beyond=rows_beyond(subject, seen))
     columns = min(seen.logits.shape[1], seen.projected.shape[0])
-    unknown = columns <= seen.projected.shape[1]
+    unknown = columns <= seen.projected.shape[1] or few(seen)
     if not unknown and not seen.declared.output_bias:
         return seen
     rows = probes.unread(seen.probe, seen.lookup_rows, _limit(seen), BLANK)
@@ -47,7 +48,7 @@ def _put(subject: Any, seen: Pass, rows: Array, values: Array) -> Writing:
     side = "table" if seen.head is None else "head"
     with subject.written(side, rows, values):
         after = subject.logits(seen.probe.ids, seen.probe.train)
-    return Writing(rows, (), values, seen.logits, after, side)
+    return Writing(rows, (), values, seen.legal, after[:, : seen.declared.vocabulary], side)
 
 
 def _units(subject: Any, seen: Pass, rows: Array) -> tuple[Writing, ...]:

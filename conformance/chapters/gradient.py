@@ -301,7 +301,8 @@ def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, fi
     gaps, noises = [], []
     for step, quotient in zip(difference.steps, difference.quotients, strict=True):
         spread = step * (float(np.std(seen.table[difference.rows])) or 1.0)
-        noise = tolerances.logits_noise(_finite(seen.logits), seen.cotangent, dtype, spread)
+        R = seen.cotangent[:, : seen.legal.shape[1]]
+        noise = tolerances.logits_noise(_finite(seen.legal), R, dtype, spread)
         gap = abs(quotient - claim)
         if gap <= rule(terms, noise):
             return passed("agrees")

@@ -211,7 +211,7 @@ def bias(case: Case) -> Finding:
         if seen.bias is not None and form.bias is not None and form.origin != "seen" and _another(seen, form.bias):
             return failed("undeclared-bias", f"{_bias_of(seen)} is declared, but the bias that is added is another")
         size = 0.0 if form.bias is None else float(np.abs(form.bias).max())
-        there = size > tolerances.bias(seen.logits[np.isfinite(seen.logits)], seen.dtype)
+        there = size > tolerances.bias(seen.legal[np.isfinite(seen.legal)], seen.dtype)
         if there and not case.declared.output_bias:
             assert form.bias is not None
             token = int(np.argmax(np.abs(form.bias)))
@@ -223,7 +223,7 @@ def bias(case: Case) -> Finding:
                 seen=float(form.bias[token]),
                 where=_where(seen),
             )
-        absent = size <= tolerances.no_bias(seen.logits[np.isfinite(seen.logits)], seen.dtype)
+        absent = size <= tolerances.no_bias(seen.legal[np.isfinite(seen.legal)], seen.dtype)
         if absent and case.declared.output_bias and form.origin == "seen":
             return failed(
                 "declared-but-absent",
@@ -256,7 +256,7 @@ def _stirs(writing: Writing) -> bool:
 def _another(seen: Pass, found: Array) -> bool:
     assert seen.bias is not None
     named = seen.bias[: found.size]
-    return float(np.abs(found - named).max()) > tolerances.bias(seen.logits[np.isfinite(seen.logits)], seen.dtype)
+    return float(np.abs(found - named).max()) > tolerances.bias(seen.legal[np.isfinite(seen.legal)], seen.dtype)
 
 
 @requirement(
