@@ -129,8 +129,8 @@ class Mover:
 
     def _moved(self, rows: Array) -> Array:
         # One vector for all: a large table is not drawn anew for each question.
-        vector = self.drawn.standard_normal(self.table.shape[1]) * self.spread
-        values = np.broadcast_to(vector, (rows.size, vector.size))
+        width = self.table.shape[1]
+        values = np.broadcast_to(self.drawn.standard_normal((1, width)) * self.spread, (rows.size, width))
         with self.subject.written("table", rows, values):
             after = self.subject.logits(self.probe.ids, self.probe.train)
         stays = self.finite.copy()
