@@ -6,6 +6,7 @@ simplest such map that the numbers allow, the declared one first; what else it n
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,13 +19,12 @@ from .declaration import Declaration
 from .evidence import After, Array
 
 if TYPE_CHECKING:
-    from .evidence import Pass, Region
+    from .evidence import Pass, Region, Writing
 
 ROWS = 4096
 # Rows at a time: few enough to stay in the cache, and for a BLAS not to wake threads that wait for torch's.
 CACHED = 64
 CHUNK = 512
-ROUNDS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,9 @@ class Explained:
         scale, token_scale, bias, cap, normalized: the map.
         columns: how many columns it speaks of.
         product: h E^T (N, columns), kept for the gradient.
-        problem: where none was found: "rows", "columns", "not-transposed", "part", "delta" or "unknown"; "weak" where too few rows
-            were seen to tell a bias or scale per token from anything else.
+        origin: of h: "seen", or "solved" from the logits, or "read back" from rows that were written.
+        problem: where none was found: "rows", "columns", "not-transposed", "part", "delta", "narrow" or "unknown"; "weak" where
+            too few rows were seen to tell a bias or scale per token from anything else.
         worst: the position and token that are farthest off, with what was expected and seen.
         afloat: h was solved beside a bias that is not known, and is right up to one vector, the same for every position.
     """
@@ -89,6 +90,12 @@ def log_sum_exp(values: Array) -> Array:
     return result
 
 
+def is_normalized(logits: Array, dtype: str) -> bool:
+    """Whether the exponentials of each position add up to one, up to the precision of ``dtype``, not beyond float32's."""
+    coarse = max(dtype, "float32", key=tolerances.unit)
+    return logits.size > 0 and bool(np.abs(log_sum_exp(logits)).max() <= tolerances.log_probabilities(logits, coarse))
+
+
 def times_rows(left: Array, table: Array, columns: int) -> tuple[Array, Array]:
     """left (N, D) times table[:columns] (V, D) transposed, and the same of absolute values, both in float64 (N, columns);
     a few hundred rows at a time, each widened once."""
@@ -105,7 +112,7 @@ def times_rows(left: Array, table: Array, columns: int) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Data:
+class Data:
     """Rows to explain: products, their absolute counterparts, logits; and how they were rounded."""
 
     products: Array
@@ -178,6 +185,20 @@ def separate(seen: Pass) -> bool:
     return look.head.region.storage != look.table.region.storage or not overlap(look.head.region, look.table.region)
 
 
+def not_transposed(table: Array, writing: Writing, dtype: str) -> bool:
+    """Whether a write to rows of a square table moved every logit as h E says: by a multiple of what was written, column by
+    column, and not the written tokens' logits alone."""
+    if table.shape[0] != table.shape[1] or writing.before.shape[1] != table.shape[1]:
+        return False
+    delta = np.nan_to_num(writing.after - writing.before)
+    written = writing.values - table[writing.rows].astype(np.float64)
+    beyond = delta - delta @ np.linalg.pinv(written) @ written
+    others = np.delete(np.abs(delta), writing.rows, axis=1)
+    top = float(np.abs(writing.before).max() + np.abs(delta).max())
+    allowed = tolerances.same_numbers(dtype) * top
+    return bool(np.abs(beyond).max(initial=0.0) <= allowed < others.max(initial=0.0))
+
+
 def overlap(one: Region, other: Region) -> bool:
     """Whether two windows on one memory meet."""
     ends = [r.offset + sum((n - 1) * s for n, s in zip(r.shape, r.strides, strict=True)) for r in (one, other)]
@@ -196,6 +217,8 @@ def scaled_as_declared(seen: Pass) -> bool:
 
 def explain(seen: Pass) -> Explained:
     """The simplest map from h and the projection's array to the logits of a pass."""
+    from .solving import read_back, solve
+
     table = projected(seen)
     declared = seen.declared
     columns = min(seen.logits.shape[1], table.shape[0], declared.vocabulary or table.shape[0])
@@ -215,10 +238,10 @@ def explain(seen: Pass) -> Explained:
             if forms[-1].found or not forms[-1].asked:
                 return forms[-1]
         if forms:
-            solved = _solve(seen, table, logits, columns) if forms[0].problem == "unknown" else None
+            solved = solve(seen, table, logits, columns) if forms[0].problem == "unknown" else None
             trusted = pool.shape[0] == logits.shape[0]
             return solved if solved is not None and solved.found and not trusted else forms[0]
-    solved = _solve(seen, table, logits, columns)
+    solved = solve(seen, table, logits, columns) or read_back(seen, table, logits, columns)
     return solved if solved is not None else Explained(False, asked=False, columns=columns)
 
 
@@ -256,7 +279,7 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
         target = np.concatenate([logits, seen.injected[1][:, :columns]])
     if rows.shape[0] < 2 * declared_free(seen):
         return Explained(False, asked=False, hidden=hidden, columns=columns)
-    data = _Data(
+    data = Data(
         *times_rows(rows, table, columns),
         target,
         table.shape[1],
@@ -280,7 +303,7 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
         "expected": float(plain.forward(data.products)[position, token]),
         "seen": float(target[position, token]),
     }
-    problem = _problem(
+    problem = problem_of(
         data, rows, table[:columns].astype(np.float64) if table.size < 1 << 24 else None, misfit, hidden.shape[0]
     )
     return _with(plain, hidden=hidden, columns=columns, problem=problem, worst=worst)
@@ -292,13 +315,11 @@ def declared_free(seen: Pass) -> int:
 
 
 def _with(form: Explained, **changes: Any) -> Explained:
-    import dataclasses
-
     return dataclasses.replace(form, **changes)
 
 
 def candidates(
-    data: _Data, declared: Declaration, width: int, factors: tuple[float, ...]
+    data: Data, declared: Declaration, width: int, factors: tuple[float, ...]
 ) -> Iterator[tuple[Explained, float, bool]]:
     """Maps to try, fewest departures from the declaration first; each with the slack that its fitted numbers need, and
     whether it is too weak to be believed."""
@@ -326,7 +347,7 @@ def candidates(
             yield form, 1.0 if exact else tolerances.FITTED, weak
 
 
-def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> Explained | None:
+def _fit(data: Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> Explained | None:
     """Least squares for what is free in a map; None where there are too few rows for it."""
     if cap == "free":
         return _fit_cap(data, scale, biased, normalized)
@@ -366,7 +387,7 @@ def _fit(data: _Data, scale: Any, biased: bool, cap: Any, normalized: bool) -> E
     return Explained(True, scale=number, token_scale=token, bias=bias, cap=cap, normalized=normalized)
 
 
-def _fit_normalized(data: _Data, biased: bool) -> Explained | None:
+def _fit_normalized(data: Data, biased: bool) -> Explained | None:
     """Log-probabilities with a scale per token: l + c = a z + b, with a constant c for each position (N) and a and b for each
     token. What the tokens' own numbers leave of l + c is linear in c, so that c solves N equations; a and b follow."""
     z, logits = data.products, data.logits
@@ -387,7 +408,7 @@ def _fit_normalized(data: _Data, biased: bool) -> Explained | None:
     return Explained(True, token_scale=token, bias=bias, normalized=True)
 
 
-def _fit_cap(data: _Data, scale: Any, biased: bool, normalized: bool) -> Explained | None:
+def _fit_cap(data: Data, scale: Any, biased: bool, normalized: bool) -> Explained | None:
     """A cap c that is not known: search log c for the least misfit of the rest."""
     top = float(np.abs(data.logits).max())
     if top == 0 or normalized:
@@ -412,7 +433,7 @@ def _fit_cap(data: _Data, scale: Any, biased: bool, normalized: bool) -> Explain
     return _fit(data, scale, biased, top * (1 + float(np.exp((low + high) / 2))), False)
 
 
-def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array, natural: int) -> str:
+def problem_of(data: Data, rows: Array, table: Array | None, misfit: Array, natural: int) -> str:
     """What kind of departure it is where no map of the declared kind fits."""
     right: Array = np.asarray((misfit <= 1).all(0))
     if table is None:
@@ -443,10 +464,10 @@ def _problem(data: _Data, rows: Array, table: Array | None, misfit: Array, natur
             return "columns" if same else "unknown"
     # A chosen h goes into the product alone; what stands beside it still reads the pass's own.
     own = slice(0, natural)
-    return "delta" if _low_rank((data.logits - data.products)[own, :CHUNK]) else "unknown"
+    return "delta" if low_rank((data.logits - data.products)[own, :CHUNK]) else "unknown"
 
 
-def _low_rank(delta: Array, width: int | None = None) -> bool:
+def low_rank(delta: Array, width: int | None = None) -> bool:
     """Whether what the logits have beside h E^T (N, C) has at most half the rank that it could have: a low-rank adapter."""
     most = min(*delta.shape, width or delta.shape[1])
     if most < 4:
@@ -454,89 +475,6 @@ def _low_rank(delta: Array, width: int | None = None) -> bool:
     sizes = np.linalg.svd(delta, compute_uv=False)
     rank = int((sizes > tolerances.NEAR * sizes[0]).sum())
     return bool(rank <= most // 2)
-
-
-def _solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | None:
-    """h = logits E (E^T E)^-1 where it was not seen; the residual is the test. Needs D < C.
-
-    What a named parameter holds for each token is put in. A bias that is not known leaves h open by one vector, the same for
-    every position: here the mean of h is zero, and `shares.settle` finds the vector in a gradient.
-    """
-    width = table.shape[1]
-    declared = seen.declared
-    if columns <= width or (declared.output_bias and seen.bias is None and logits.shape[0] < 3):
-        return None
-    E = table[:columns].astype(np.float64)
-    token = None if seen.token_scale is None else seen.token_scale[:columns]
-    if token is not None:
-        E = E * token[:, None]
-    known = None if seen.bias is None else seen.bias[:columns]
-    dtype = seen.look.product_dtype if seen.look is not None and seen.look.product_dtype else seen.table_dtype
-    gram = np.linalg.pinv(E.T @ E)
-    fallback: Explained | None = None
-    caps = [declared.logit_softcap] + ([None] if declared.logit_softcap else [])
-    biases = [bool(declared.output_bias), not declared.output_bias] if known is None else [False]
-    norms = [declared.log_probabilities, not declared.log_probabilities]
-    options = sorted(itertools.product(range(len(caps)), range(len(biases)), range(2)), key=sum)
-    for k, j, m in options:
-        cap, biased, normalized = caps[k], biases[j], norms[m]
-        left, right, inverse = logits, E, gram
-        if cap is not None:
-            if np.abs(left).max() >= cap:
-                continue
-            left = cap * np.arctanh(left / cap)
-        if known is not None:
-            left = left - known
-        if normalized:
-            right = E - E.mean(0)
-            inverse = np.linalg.pinv(right.T @ right)
-            left = left - left.mean(1, keepdims=True)
-        mean = left.mean(0) if biased and left.shape[0] > 1 else np.zeros(columns)
-        if biased and left.shape[0] < 3:
-            continue
-        hidden = (left - mean) @ right @ inverse
-        gap = np.abs(hidden @ right.T - (left - mean))
-        absolute = np.abs(hidden) @ np.abs(E).T
-        bound = tolerances.product(
-            absolute, width, dtype, seen.dtype, np.abs(left) + np.abs(mean if known is None else known)
-        )
-        bias = mean if biased else known
-        form = Explained(True, True, hidden, "solved", 1.0, token, bias, cap, normalized, columns, afloat=biased)
-        if (gap <= tolerances.FITTED * (bound + bound.max())).all():
-            return form
-        if fallback is None:
-            position, column = np.unravel_index(int(np.argmax(gap - bound)), gap.shape)
-            worst = {
-                "position": int(position),
-                "token": int(column),
-                "expected": float((hidden @ right.T + mean)[position, column]),
-                "seen": float(left[position, column]),
-            }
-            problem = _beside(left - mean, right, bound)
-            fallback = _with(form, found=False, problem=problem, worst=worst)
-    return fallback
-
-
-def _beside(logits: Array, table: Array, bound: Array) -> str:
-    """What kind of departure it is where h had to be solved for: "part" where most columns are explained without the others,
-    "delta" where what is left of all columns has a low rank, else "unknown"."""
-    logits, table, bound = logits[:, :CHUNK], table[:CHUNK], bound[:, :CHUNK]
-    columns, width = table.shape
-
-    def left(kept: Array) -> Array:
-        return logits - logits[:, kept] @ np.linalg.pinv(table[kept]).T @ table.T
-
-    whole = rest = left(np.ones(columns, dtype=bool))
-    for _ in range(ROUNDS):
-        far = (np.abs(rest) / (bound + bound.max())).max(0)
-        right = far <= tolerances.FITTED
-        if right.sum() > max(2 * width, columns // 2):
-            return "part"
-        kept = far <= np.quantile(far, 0.75)  # the worst quarter is left out of the next fit
-        if kept.sum() <= 2 * width:
-            break
-        rest = left(kept)
-    return "delta" if _low_rank(whole, width) else "unknown"
 
 
 def through(form: Explained, table: Array, cotangent: Array) -> Array:

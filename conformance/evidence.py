@@ -82,10 +82,14 @@ class Use:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """The two uses of the table; ``head`` is None where the projection's array is not known."""
+    """The two uses of the table; ``head`` is None where the projection's array is not known.
+
+    ``others`` are arrays that the pass looks up for something else (positions, segments), by name.
+    """
 
     table: Use
     head: Use | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +175,7 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Writing:
-    """One forward after writing rows that no lookup of the pass reads, and the same before.
+    """One forward after writing rows that no lookup of the pass reads, and the same before; logits of legal tokens alone.
 
     ``exact``: both ran in one grad mode, so that untouched logits keep their bits; else a kernel may round otherwise.
     ``roles`` says what each row got: "random", "zero", or "copy" of row ``model``.
@@ -205,6 +209,10 @@ class Pass:
     """Everything gathered for one probe in one mode. What a subject cannot give is None.
 
     ``bias`` and ``token_scale`` are what the parameters hold that the declaration names, (C,), where no pass shows how they act.
+    ``apart`` are, where the lookup's share is off, two more differences: along it on the rows that were read once, and at right
+    angles to it on those that were read more often.
+    Where it cannot be watched: ``beyond`` are rows that it reads although they are none of its ids; in ``blank`` every row that
+    it does not read is zero, and in ``units`` some of them are unit vectors, so that their logits give h back.
     """
 
     probe: Probe
@@ -219,9 +227,13 @@ class Pass:
     bias: Array | None = None
     token_scale: Array | None = None
     injected: tuple[Array, Array] | None = None
+    beyond: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    blank: Writing | None = None
+    units: tuple[Writing, ...] = ()
     gradient: Gradient | None = None
     differences: tuple[Difference, ...] = ()
     along: Difference | None = None
+    apart: tuple[Difference, ...] = ()
     sharp: Sharp | None = None
     writing: Writing | None = None
     through: Writing | None = None
@@ -230,12 +242,24 @@ class Pass:
     @property
     def sides(self) -> Sides | None:
         """The two uses: as the watched pass showed them, else as writing to what the subject holds did; None if neither."""
-        return self.held if self.look is None else Sides(self.look.table, self.look.head)
+        return self.held if self.look is None else Sides(self.look.table, self.look.head, self.look.others)
 
     @property
     def lookup_rows(self) -> Array:
-        """Every row that a lookup of the pass read (the ids themselves where the pass could not be watched)."""
-        return self.look.rows_read if self.look is not None else np.unique(self.probe.ids)
+        """Every row that a lookup of the pass read; where it could not be watched, the ids and what writing found beyond."""
+        return self.look.rows_read if self.look is not None else np.union1d(self.probe.ids, self.beyond)
+
+    @property
+    def legal(self) -> Array:
+        """The logits of legal tokens: what stands in the columns of a padded vocabulary may be any number."""
+        return self.logits[:, : self.declared.vocabulary]
+
+    @property
+    def projected(self) -> Array:
+        """The array that the projection is judged against: the table, or the projection's own where it is another memory."""
+        from .algebra import projected
+
+        return projected(self)
 
     @cached_property
     def explained(self) -> Explained:
@@ -433,7 +457,8 @@ class Sequences:
 class Case:
     """All the evidence of one example, as requirements read it.
 
-    ``unreached`` are rows that a lookup read and no logit depends on, None where that was not asked.
+    ``unreached`` are rows that a lookup read and no logit depends on, None where that was not asked; ``instead`` are the rows
+    that were read in place of the first, where that could be found.
     ``repeats`` are logits of equal calls in eval mode with the generators left to run; ``missing`` says, by capability,
     why something was not gathered; ``initial`` are logits (N, C) of a model that nothing has trained or moved yet.
     ``trained``, ``trajectory``, ``after`` and ``sequences`` are what became of it later; ``copied`` says that they happened to
@@ -447,6 +472,7 @@ class Case:
     loss: Loss | None = None
     responds: bool = True
     unreached: tuple[int, ...] | None = None
+    instead: tuple[int, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     initial: Array | None = None
     trained: tuple[Trained, ...] = ()

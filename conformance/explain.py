@@ -37,7 +37,7 @@ CAUSES = {
     "detached-lookup": "the lookup is cut off from the gradient",
     "detached-projection": "the output projection is cut off from the gradient",
     "stale-copy": "one use reads a copy that was made earlier, not the table itself",
-    "gradient-scaled": "the gradient of one use arrives scaled or clamped",
+    "gradient-scaled": "a share of the gradient arrives scaled or clamped",
     "missing-rows": "some rows of the table miss a share of their gradient",
     "wrong-gradient": "the table's gradient is wrong",
     "wrong-table": "the output projection is tied to something that is not the token table",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import algebra, tolerances
+from . import algebra, tolerances, unwatched
 from . import probe as probes
 from .declaration import Declaration
 from .errors import NoBackward, NotJudged
@@ -88,7 +88,7 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
     gradient: Gradient | None = None
     if has(subject, "gradient") and not declared.frozen:
         try:
-            logits, dtype, R, gradient = _graded(subject, probe, again=work.again and not probe.train)
+            logits, dtype, R, gradient = _graded(subject, probe, declared, again=work.again and not probe.train)
         except NoBackward as error:
             subject.missing.setdefault("backward", str(error))
     if gradient is None:
@@ -109,6 +109,8 @@ def one_pass(subject: Any, probe: Probe, declared: Declaration, work: Effort) ->
     )
     if not np.any(logits[np.isfinite(logits)]):
         raise NotJudged("every logit is zero for these ids: nothing can be told apart")
+    if look is None and work.write and _writable(subject, "table"):
+        seen = unwatched.observed(subject, seen)
     free = declared.output_bias or declared.scale_parameter  # numbers per token need more rows than one pass may show
     if (
         work.inject
@@ -144,17 +146,26 @@ def _held(subject: Any, name: str | bool | None) -> Array | None:
     return values.reshape(-1)
 
 
-def _graded(subject: Any, probe: Probe, again: bool = False) -> tuple[Array, str, Array, Gradient]:
-    """A forward and the backward of <R, logits>, with R drawn for the shape that the logits turn out to have."""
+def _graded(
+    subject: Any, probe: Probe, declared: Declaration, again: bool = False
+) -> tuple[Array, str, Array, Gradient]:
+    """A forward and the backward of <R, logits>, with R drawn for the shape that the logits turn out to have; what stands in
+    the columns of a padded vocabulary is nothing to ask for (a float32 logit less 1e9 no longer moves)."""
     quantize = getattr(subject, "quantized", None)
     drawn: list[Array] = []
 
     def draw(shape: tuple[int, ...]) -> Array:
         drawn.append(probes.cotangent(probe, shape, quantize))
+        if declared.vocabulary is not None:
+            drawn[-1][:, declared.vocabulary :] = 0
         return drawn[-1]
 
     logits, dtype, gradient = subject.gradient(probe, draw, again)
     return logits, dtype, drawn[0] if drawn else draw(logits.shape), gradient
+
+
+def _writable(subject: Any, side: str) -> bool:
+    return not hasattr(subject, "can_write") or bool(subject.can_write(side))
 
 
 def _keep(old: Pass, **changes: Any) -> Pass:
@@ -206,8 +217,13 @@ def _directions(seen: Pass, share: Array, head: Array, count: int) -> Iterator[A
         direction[norms[:, 0] <= tolerances.SUSPECT * size] *= 6
     several = ([claimed] if size > 0 else []) + drawn
     for direction in several if count > 1 else [claimed + 0.5 * drawn[0]]:
-        along = (head * direction).sum(1, keepdims=True) / ((head * head).sum(1, keepdims=True) + tolerances.TINY)
-        yield direction - along * head
+        yield _aside(direction, head)
+
+
+def _aside(direction: Array, other: Array) -> Array:
+    """A direction without what it has, row by row, of another."""
+    along = (other * direction).sum(1, keepdims=True) / ((other * other).sum(1, keepdims=True) + tolerances.TINY)
+    return np.asarray(direction - along * other)
 
 
 def _shares(seen: Pass, gradient: Array, form: algebra.Explained, table: Array) -> tuple[Array, Array, Array]:
@@ -282,11 +298,11 @@ def _finite(logits: Array) -> Array:
 
 
 def _differences(subject: Any, seen: Pass, work: Effort) -> Pass:
-    if not work.directions or (hasattr(subject, "can_write") and not subject.can_write("table")):
+    if not work.directions or not _writable(subject, "table"):
         return seen
     assert seen.gradient is not None and seen.gradient.table is not None
     rows, share, head = _shares(seen, seen.gradient.table, seen.explained, seen.table)
-    out = []
+    out, off = [], False
     for direction in _directions(seen, share, head, work.directions):
         terms = (share * direction).sum(1)
         allowed = tolerances.difference(terms, 0.0)
@@ -294,6 +310,8 @@ def _differences(subject: Any, seen: Pass, work: Effort) -> Pass:
         found = _quotients(subject, seen, rows, direction, tolerances.STEPS, wanted, allowed)
         if found is not None:
             out.append(_controlled(subject, seen, found, wanted, allowed))
+            off |= min(abs(q - wanted) for q in found.quotients) > allowed
+    apart = _apart(subject, seen, rows, share, head) if off else ()
     along = None
     unread = probes.unread(seen.probe, seen.lookup_rows, min(seen.explained.columns, seen.table.shape[0]), 8)
     if unread.size and not np.any(seen.gradient.table[unread]) and np.any(head):
@@ -301,7 +319,26 @@ def _differences(subject: Any, seen: Pass, work: Effort) -> Pass:
         along = _quotients(
             subject, seen, rows, head / np.abs(head).max(), tolerances.STEPS, claimed / np.abs(head).max(), 0.0
         )
-    return _keep(seen, differences=tuple(out), along=along)
+    return _keep(seen, differences=tuple(out), along=along, apart=apart)
+
+
+def _apart(subject: Any, seen: Pass, rows: Array, share: Array, head: Array) -> tuple[Difference, ...]:
+    """The two differences of `evidence.Pass.apart`, where some rows were read once and some more often."""
+    count = np.array([(seen.probe.ids == row).sum() for row in rows])
+    once, more = count == 1, count > 1
+    if not once.any() or not more.any():
+        return ()
+    scale = float(np.linalg.norm(share, axis=1).max(initial=0.0)) or 1.0
+    drawn = np.random.default_rng([seen.probe.seed, 113]).standard_normal(share[more].shape)
+    straight = _aside(share[once], head[once]) / scale
+    claim = float((share[once] * straight).sum()) / seen.declared.input_gradient_scale
+    allowed = tolerances.difference((share[once] * straight).sum(1), 0.0)
+    across = _aside(_aside(drawn, head[more]), _aside(share[more], head[more]))
+    found = (
+        _quotients(subject, seen, rows[once], straight, tolerances.STEPS, claim, allowed),
+        _quotients(subject, seen, rows[more], across, tolerances.STEPS, 0.0, 0.0),
+    )
+    return tuple(difference for difference in found if difference is not None)
 
 
 def _sharp(subject: Any, seen: Pass) -> Pass:
@@ -344,7 +381,7 @@ def write_rows(subject: Any, seen: Pass, side: str, before: Array | None = None)
     """One forward with rows written that no lookup of the pass reads: one random, one zero, one a copy of another."""
     if side == "head" and not algebra.separate(seen):
         side = "table"
-    if hasattr(subject, "can_write") and not subject.can_write(side):
+    if not _writable(subject, side):
         return None
     array = algebra.projected(seen) if side == "head" else seen.table
     limit = min(array.shape[0], seen.logits.shape[1], seen.declared.vocabulary or array.shape[0])
@@ -372,12 +409,13 @@ def write_rows(subject: Any, seen: Pass, side: str, before: Array | None = None)
         before = subject.logits(seen.probe.ids, seen.probe.train)
     with subject.written(side, rows, values):
         after = subject.logits(seen.probe.ids, seen.probe.train)
-    return Writing(rows, tuple(roles), values, before, after, side, source, exact)
+    legal = seen.declared.vocabulary
+    return Writing(rows, tuple(roles), values, before[:, :legal], after[:, :legal], side, source, exact)
 
 
 def responds(subject: Any, seen: Pass, before: Array) -> bool:
     """Whether random vectors in the rows that the pass reads move the logit of any other token."""
-    if hasattr(subject, "can_write") and not subject.can_write("table"):
+    if not _writable(subject, "table"):
         return True
     rows = np.asarray([r for r in seen.lookup_rows if r < seen.table.shape[0]], dtype=np.int64)
     others = np.setdiff1d(np.arange(seen.logits.shape[1]), rows)
@@ -419,7 +457,7 @@ def unreached(subject: Any, seen: Pass) -> tuple[int, ...] | None:
 def loss_evidence(subject: Any, seen: Pass, apart: bool = True) -> Loss | None:
     """The model's own loss against differences, along rows that no lookup read and along rows that one did; ``apart`` or
     along both at once."""
-    if not has(subject, "own_loss") or (hasattr(subject, "can_write") and not subject.can_write("table")):
+    if not has(subject, "own_loss") or not _writable(subject, "table"):
         return None
     rng = np.random.default_rng([seen.probe.seed, 83])
     ids = seen.probe.ids
@@ -477,7 +515,8 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     answers, loss = True, None
     repeats: tuple[Array, ...] = ()
     if work.aside:
-        before = first.through.before if first.through is not None else subject.logits(probe.ids)
+        known = first.through if declared.vocabulary is None else None
+        before = known.before if known is not None else subject.logits(probe.ids)
         # A difference that the lookup's rows make shows that they are alive, too.
         moved = any(any(d.quotients) for d in first.differences)
         answers = (work is LARGE and moved) or responds(subject, first, before)
@@ -494,8 +533,19 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     elif work.modes and has(subject, "edges") and first.gradient is not None and first.gradient.table is not None:
         first = _keep(first, gradient=dataclasses.replace(first.gradient, train_edges=subject.edges(trained, 1)))
         passes = [first]
-    dead = unreached(subject, first) if work.aside and has(subject, "can_write") else None
-    return Case(declared, tuple(passes), repeats, holdings, loss, answers, dead, _missing(subject))
+    dead, instead = _dead(subject, first, work)
+    return Case(declared, tuple(passes), repeats, holdings, loss, answers, dead, instead, _missing(subject))
+
+
+def _dead(subject: Any, seen: Pass, work: Effort) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+    """Rows that were looked up and reach no logit, None where that is not asked; and what is read in place of the first.
+
+    Where rows beyond the ids are read, that another row is read in the place of a token's own is always asked: it may be
+    why.
+    """
+    if seen.look is None and _writable(subject, "table") and work.write and (work.aside or seen.beyond.size):
+        return unwatched.unreached(subject, seen, unwatched.FEW if work is LARGE else unwatched.TOKENS)
+    return (unreached(subject, seen) if work.aside and has(subject, "can_write") else None), ()
 
 
 def _missing(subject: Any) -> dict[str, str]:
@@ -533,7 +583,10 @@ def _called(subject: Any, seen: Pass, calls: int) -> Pass:
     return _keep(seen, gradient=dataclasses.replace(gradient, edges=gradient.edges + subject.edges(seen.probe, calls)))
 
 
-def gather_more(subject: Any, declared: Declaration, probe: Probe) -> Case:
-    """The evidence of a further example: one mode, no differences in float64."""
+def gather_more(subject: Any, declared: Declaration, probe: Probe, every: bool = False) -> Case:
+    """The evidence of a further example: one mode, no differences in float64; ``every``: whether each of its tokens reads its
+    own row is asked, where that cannot be watched."""
     seen = _written(subject, one_pass(subject, probe, declared, FURTHER), None)
-    return Case(declared, (seen,), missing=_missing(subject))
+    unseen = every and not has(subject, "look")
+    dead, instead = _dead(subject, seen, dataclasses.replace(FURTHER, aside=unseen))
+    return Case(declared, (seen,), unreached=dead, instead=instead, missing=_missing(subject))

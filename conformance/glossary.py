@@ -35,7 +35,7 @@ WORDS = {
     "dtype": "how a number is stored: float32 has 32 bits, float16 half of them",
     "embedding": "the part of a model that does the lookup; also the row that it returns",
     "enumeration": "a list of parameters that training code goes through",
-    "eval mode": "how a model runs when it is used and not trained; model.eval() sets it, model.train() ends it",
+    "eval mode": "how a model runs when it is used and not trained; in torch model.eval() sets it, model.train() ends it",
     "factory": "a function that builds the model",
     "forward pass": "one run of the model, from token ids to logits",
     "freeze": "to switch training off for a parameter: requires_grad_(False); to thaw is to switch it on again",

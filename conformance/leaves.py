@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import tolerances
-from .algebra import log_sum_exp
+from .algebra import is_normalized
 from .evidence import Array
 from .operations import Operation
 
@@ -55,10 +55,14 @@ function that builds a fresh one, to the model that comes back."""
 
 @dataclass(frozen=True)
 class End:
-    """Which leaf one use of the table reads, and whether it holds the table the other way round, as (D, V)."""
+    """Which leaf one use of the table reads, and whether it holds the table the other way round, as (D, V).
+
+    ``elsewhere``: the passes read some of its rows for something else, too, whatever the ids (positions).
+    """
 
     name: str
     turned: bool = False
+    elsewhere: bool = False
 
     def read(self, leaves: Mapping[str, Array]) -> Array:
         """The (V, D) array."""
@@ -96,7 +100,7 @@ def find(
     noisy = any(not np.array_equal(call(ids), z, equal_nan=True) for ids, z in zip(calls, before, strict=True))
     columns = before[0].shape[1]
     # Whether that is declared is asked later; here it only says how a column may move the others.
-    constant = constant or all(_normalized(z) for z in before)
+    constant = constant or all(is_normalized(z[:, np.isfinite(z).all(0)], "float32") for z in before)
     found: list[Answer] = []
     leaves = model.leaves()
     for end in candidates(leaves, columns, max(tokens)):
@@ -119,7 +123,59 @@ def find(
     if table is not None and table.projection:
         return table.end, table.end
     head = next((a.end for a in found if not a.lookup), None)
-    return (table.end if table else None), head
+    if table is None:
+        across = _across(model, call, calls, before, constant)
+        return across, across or head
+    return table.end, head or _last_row(model, call, calls, before, constant)
+
+
+def _last_row(
+    model: Leaves, call: Callable[[Array], Array], calls: list[Array], before: list[Array], constant: bool
+) -> End | None:
+    """A leaf of which the projection reads the last row, found where its first rows are read for something else: a table of
+    positions, whose rows at the length of the calls move everything."""
+    columns = before[0].shape[1]
+    leaves = model.leaves()
+    for end in candidates(leaves, columns, columns - 1):
+        old = np.array(leaves[end.name])
+        new = np.array(old)
+        row = new.T if end.turned else new
+        row[columns - 1] = _drawn(row, columns)
+        model.write(end.name, new)
+        try:
+            moved = [_moved(call(ids) - z, constant) > 0 for ids, z in zip(calls, before, strict=True)]
+        finally:
+            model.write(end.name, old)
+        if all(np.flatnonzero(m).tolist() == [columns - 1] for m in moved):
+            return End(end.name, end.turned, elsewhere=True)
+    return None
+
+
+def _across(
+    model: Leaves, call: Callable[[Array], Array], calls: list[Array], before: list[Array], constant: bool
+) -> End | None:
+    """A square leaf whose rows the lookup reads and whose columns the projection does, which V = D hides.
+
+    Every row that is written moves every logit then. One entry tells the uses apart: in the row of the one call's token it moves most
+    logits there, and in the call without that token the logit of its column alone.
+    """
+    columns = before[0].shape[1]
+    own, other = int(calls[0].flat[0]), int(calls[1].flat[0])
+    column = next((c for c in range(columns) if c not in (own, other)), None)
+    for name, leaf in model.leaves().items():
+        if column is None or leaf.shape != (columns, columns) or not is_float(leaf):
+            continue
+        old = np.array(leaf)
+        new = np.array(old)
+        new[own, column] = _drawn(old, own)[column]
+        model.write(name, new)
+        try:
+            moved = [_moved(call(ids) - z, constant) > 0 for ids, z in zip(calls, before, strict=True)]
+        finally:
+            model.write(name, old)
+        if 2 * moved[0].sum() > columns and np.flatnonzero(moved[1]).tolist() == [column]:
+            return End(name)
+    return None
 
 
 def _answer(end: End, moved: list[Array], own: int, noisy: bool) -> list[Answer]:
@@ -164,14 +220,6 @@ def _drawn(rows: Array, seed: int) -> Array:
     spread = float(np.std(rows[: 1 << 10].astype(np.float64))) or 1.0
     drawn: Array = np.random.default_rng([seed, 67]).standard_normal(rows.shape[1:]) * 3 * spread
     return drawn.astype(rows.dtype)
-
-
-def _normalized(logits: Array) -> bool:
-    """Whether the exponentials of each position add up to one, up to single precision."""
-    values = logits[:, np.isfinite(logits).all(0)]
-    return values.size > 0 and bool(
-        np.abs(log_sum_exp(values)).max() <= tolerances.log_probabilities(values, "float32")
-    )
 
 
 def _moved(delta: Array, constant: bool) -> Array:

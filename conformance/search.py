@@ -34,7 +34,7 @@ def search(
 
     known = longest(subject, known)
     for drawn in probes.covering(known, seed):
-        bad = _failing(subject, declared, drawn, chosen)
+        bad = _failing(subject, declared, drawn, chosen, every=True)
         if bad:
             return bad
     latest: Findings = {}
@@ -74,10 +74,10 @@ def search(
     return latest
 
 
-def _failing(subject: Any, declared: Declaration, drawn: Any, chosen: frozenset[str]) -> Findings:
+def _failing(subject: Any, declared: Declaration, drawn: Any, chosen: frozenset[str], every: bool = False) -> Findings:
     """What fails on a further example; nothing for a shape that the model refuses, which is left out."""
     try:
-        case = gather.gather_more(subject, declared, drawn)
+        case = gather.gather_more(subject, declared, drawn, every)
     except Exception:
         return {}
     bad = {}

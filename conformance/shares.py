@@ -83,7 +83,7 @@ def _first_off(seen: Pass) -> Off | int:
     edges = max(max(seen.gradient.edges, default=1), 1)
     dtypes = (seen.table_dtype, seen.dtype, product_dtype(seen))
     part = tolerances.head_share(np.ones(()), form.hidden.shape[0], edges, *dtypes)
-    fitted = form.origin == "solved" or form.token_scale is not None or form.cap is not None
+    fitted = form.origin != "seen" or form.token_scale is not None or form.cap is not None
     free = np.zeros(form.columns, dtype=bool)
     free[unread_rows_of(seen, form)] = True
     cotangent = through(form, table, seen.cotangent)

@@ -25,6 +25,22 @@ def unit(dtype: str) -> float:
     return U.get(dtype, 2.0**-3)
 
 
+def coarser(dtype: str) -> tuple[str, ...]:
+    """Of the two 16-bit dtypes those that keep fewer bits than this one."""
+    return tuple(narrow for narrow in ("float16", "bfloat16") if unit(narrow) > unit(dtype))
+
+
+def rounded(values: Array, dtype: str) -> Array:
+    """Values as float16 or bfloat16 holds them, in float64; to the nearest, ties to even."""
+    if dtype == "float16":
+        with np.errstate(over="ignore"):
+            return np.asarray(values.astype(np.float16), dtype=np.float64)
+    assert dtype == "bfloat16"
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    bits = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.asarray(bits.view(np.float32), dtype=np.float64)
+
+
 def is_coarse(dtype: str) -> bool:
     """Whether a dtype keeps fewer bits than float32."""
     return unit(dtype) > U["float32"]

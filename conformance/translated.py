@@ -31,6 +31,7 @@ OPTIONAL = {
     "stepper": ("steps",),
     "ways": ("operations", "copied"),
 }
+IDIOM = "let the projection read the lookup's own array"
 TREE = "what the optimizer maps over"
 
 
@@ -87,13 +88,14 @@ class Translated:
         self.leaves = translate(model)
         self.notes: tuple[str, ...] = tuple(getattr(self.leaves, "notes", ()))
         self.packages: tuple[str, ...] = tuple(getattr(self.leaves, "packages", ()))
-        self.idiom = str(getattr(self.leaves, "idiom", ""))
+        self.idiom = str(getattr(self.leaves, "idiom", IDIOM))
         self.device = str(getattr(self.leaves, "device", "cpu"))
         self.forward_passes = self.backward_passes = 0
         self._twin, self._ours, self._moved_off = twin, ours, False
         self._neutral: dict[str, Array] = {}
         self._ends: tuple[End, End | None] | None = None
-        self._shape = (1, 2)
+        self._owners: dict[str, str] = {}
+        self._shape, self._columns, self._last = (1, 2), 2, False
         self._dtype = ""
         reasons: Mapping[str, str] = getattr(self.leaves, "unasked", {})
         self.missing = {
@@ -123,9 +125,10 @@ class Translated:
 
     def _move_off_neutral(self) -> None:
         """What is neutral at initialization (a bias of 0, a scale of 1) would be invisible: give it a random value."""
-        trained = self._trained()
+        declared = {self.declared.output_bias, self.declared.scale_parameter}
+        moved = self._trained() | declared
         for name, leaf in self.leaves.leaves().items():
-            if name not in trained or not is_float(leaf) or leaf.size < 2 or not (leaf == leaf.flat[0]).all():
+            if name not in moved or not is_float(leaf) or leaf.size < 2 or not (leaf == leaf.flat[0]).all():
                 continue
             rng = np.random.default_rng([zlib.crc32(name.encode()), self.seed])
             noise, value = rng.random(leaf.shape), float(leaf.flat[0])
@@ -150,7 +153,7 @@ class Translated:
         logits = np.asarray(self.leaves.logits(ids))
         if logits.ndim not in (2, 3) or logits.shape[0] != ids.shape[0] or not is_float(logits):
             raise NotJudged(f"logits are (B, T, V) floats; the model gives {logits.dtype.name} of shape {logits.shape}")
-        self._shape = (1, ids.shape[1])
+        self._shape, self._columns, self._last = (1, ids.shape[1]), logits.shape[-1], logits.ndim == 2
         self._dtype = logits.dtype.name
         return flat(logits)
 
@@ -175,14 +178,46 @@ class Translated:
             named = [self._named(word) for word in (self.declared.table, self.declared.head)]
             found: tuple[End | None, End | None] = (None, None)
             if named[0] is None or (named[1] is None and not self.declared.tied):
-                found = find(self.leaves, self.logits, (1, 0), self._shape, self.declared.log_probabilities)
+                found = self._found()
             table, head = named[0] or found[0], named[1] or found[1]
             if table is None:
                 raise NotJudged(
                     "no table was found: writing a row of any leaf does not move the logits as a lookup's would"
                 )
             self._ends = (table, head)
+            self._owners = self._same_memory()
         return self._ends
+
+    def _found(self) -> tuple[End | None, End | None]:
+        """What `leaves.find` finds, with other tokens where the first are read for something else, too (token types)."""
+        found = find(self.leaves, self.logits, (1, 0), self._shape, self.declared.log_probabilities)
+        last = min(self.declared.vocabulary or self._columns, self._columns) - 1
+        for tokens in ((last, last // 2), (last // 2 + 1, last // 3)):
+            if found[0] is not None or last < 3:
+                break
+            with contextlib.suppress(IndexError, ValueError):  # there may be fewer rows than logits
+                found = find(self.leaves, self.logits, tokens, self._shape, self.declared.log_probabilities)
+        return found
+
+    def _same_memory(self) -> dict[str, str]:
+        """Other leaves over the memory of an end's leaf, by name with that leaf's: a write to it changes them, too."""
+        out: dict[str, str] = {}
+        for name in dict.fromkeys(end.name for end in self._ends or () if end is not None):
+            old = np.array(self.leaves.leaves()[name])
+            alike = {n: np.array(x) for n, x in self.leaves.leaves().items() if n != name and x.size == old.size}
+            if not alike:
+                continue
+            new = np.array(old)
+            new[0] = -new[0] + np.asarray(float(np.std(new[0].astype(np.float64))) or 1.0, dtype=old.dtype)
+            self.leaves.write(name, new)
+            try:
+                now = self.leaves.leaves()
+                out |= {
+                    n: name for n, x in alike.items() if n not in out and not np.array_equal(x, now[n], equal_nan=True)
+                }
+            finally:
+                self.leaves.write(name, old)
+        return out
 
     def _named(self, name: str | None) -> End | None:
         if name is None:
@@ -241,12 +276,14 @@ class Translated:
     def sides(self, probe: Probe) -> Sides:
         """Which leaf each use reads, found by writing rows."""
         table, head = self.ends
-        return Sides(self._use(table), self._use(head) if head is not None else None)
+        others = (head.name,) if head is not None and head.elsewhere else ()
+        return Sides(self._use(table), self._use(head) if head is not None else None, others)
 
     def _use(self, end: End) -> Use:
         leaves = self.leaves.leaves()
         values = end.read(leaves)
-        return Use(values, _region(leaves, self._trained(), end.name, end.turned), (end.name,), dtype=values.dtype.name)
+        region = _region(leaves, self._trained(), end.name, self._owners, end.turned)
+        return Use(values, region, (end.name,), dtype=values.dtype.name)
 
     def gradient(
         self, probe: Probe, cotangent: Callable[[tuple[int, ...]], Array], again: bool = False
@@ -256,7 +293,7 @@ class Translated:
         shares = self._gradient(probe.ids, cotangent(logits.shape))
         table, head = self.ends
         other = shares.get(head.name) if head is not None and head != table else None
-        own = shares.get(table.name)
+        own = self._summed(shares, table.name)
         return (
             logits,
             self.dtype,
@@ -266,15 +303,22 @@ class Translated:
             ),
         )
 
+    def _summed(self, shares: Mapping[str, Array], name: str) -> Array | None:
+        """The gradient of a leaf and of every other over its memory; None where none has one."""
+        over = [name] + [n for n, owner in self._owners.items() if owner == name]
+        shape = self.leaves.leaves()[name].shape
+        found = [shares[n] if shares[n].shape == shape else shares[n].T for n in over if n in shares]
+        return np.asarray(sum(found[1:], found[0])) if found else None
+
     def _gradient(self, ids: Array, R: Array) -> Mapping[str, Array]:
         self.forward_passes += 1
         self.backward_passes += 1
-        shape = (*ids.shape, R.shape[1]) if R.shape[0] == ids.size else R.shape
+        shape = R.shape if self._last else (*ids.shape, R.shape[1])
         return self.leaves.gradient(ids, np.asarray(R).reshape(shape))  # type: ignore[attr-defined,no-any-return]
 
     def control(self, probe: Probe, cotangent: Array) -> tuple[float, float]:
         """One central difference along random directions of all other leaves: what is claimed, and the quotient."""
-        own = {end.name for end in self.ends if end is not None}
+        own = {end.name for end in self.ends if end is not None} | set(self._owners)
         shares = self._gradient(probe.ids, cotangent)
         leaves, trained = self.leaves.leaves(), self._trained()
         olds = {n: np.array(leaves[n]) for n in shares if n not in own and n in trained and is_float(leaves[n])}
@@ -299,7 +343,8 @@ class Translated:
         """Every leaf, and which of them the optimizer is given."""
         leaves, often = self.leaves.leaves(), self._listed()
         named = tuple(
-            Named(n, i, _region(leaves, often, n), int(leaf.size)) for i, (n, leaf) in enumerate(leaves.items())
+            Named(n, i, _region(leaves, often, n, self._owners), int(leaf.size))
+            for i, (n, leaf) in enumerate(leaves.items())
         )
         count = sum(n.size for n in named if n.name in often)
         own = {end.name for end in self.ends if end is not None}
@@ -416,15 +461,19 @@ class Translated:
         return tuple(dataclasses.replace(way, perform=_performed(way)) for way in self._ways())
 
 
-def _region(leaves: Mapping[str, Array], trained: Collection[str], name: str, turned: bool = False) -> Region:
-    """A leaf as a window on memory of its own: identity of storage is identity of the leaf."""
+def _region(
+    leaves: Mapping[str, Array], trained: Collection[str], name: str, owners: Mapping[str, str], turned: bool = False
+) -> Region:
+    """A leaf as a window on memory of its own, or on that of the leaf with which a write changes it."""
     leaf = leaves[name]
     strides = tuple(int(np.prod(leaf.shape[i + 1 :])) for i in range(leaf.ndim))
     shape = leaf.shape
     if turned:
         shape, strides = shape[::-1], strides[::-1]
     kind = "parameter" if name in trained else "buffer"
-    return Region(list(leaves).index(name), 0, shape, strides, leaf.dtype.name, name, kind, name in trained)
+    return Region(
+        list(leaves).index(owners.get(name, name)), 0, shape, strides, leaf.dtype.name, name, kind, name in trained
+    )
 
 
 def _performed(way: Way) -> Callable[[Any, Callable[[], Any]], Any]:

@@ -17,7 +17,7 @@ from tiecheck.adapters.pytorch.loading import LOADING
 from tiecheck.adapters.pytorch.operations import OPERATIONS
 from tiecheck.adapters.pytorch.wrapping import WRAPPING
 from tiecheck.conformance import check
-from tiecheck.conformance.diagnosis import CAUSES
+from tiecheck.conformance.causes import CAUSES
 from tiecheck.conformance.report import Result
 from tiecheck.conformance.requirement import requirements
 from torch import Tensor, nn

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tiecheck.conformance.operations import Operation
+from tiecheck.conformance.errors import line
+from tiecheck.conformance.operations import Inapplicable, Operation
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
@@ -126,8 +127,12 @@ def _exported(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     ids = torch.zeros((2, 3), dtype=torch.long, device=next((p.device for p in subject.module.parameters()), None))
     module = Called(subject.module.eval(), subject._caller)
     with quiet():
-        program = torch.export.export(module, (ids,), dynamic_shapes={"ids": any_size})
-    return subject.after(Exported(program.module()), plainly=True)
+        graph = Exported(torch.export.export(module, (ids,), dynamic_shapes={"ids": any_size}).module())
+    try:
+        graph(torch.cat([ids, ids], 1)[:, :4])
+    except Exception as error:  # a length that the graph took for a constant is none of the table's
+        raise Inapplicable(f"the graph was exported for ids of one shape alone: {line(error)}") from error
+    return subject.after(graph, plainly=True)
 
 
 # what is put on the table

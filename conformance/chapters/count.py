@@ -209,7 +209,7 @@ def no_dead_table(case: Case) -> Finding:
         names = ", ".join(dead)
         return failed(
             "miscounted",
-            f"{names} has the table's shape and is trained and saved, but nothing depends on it",
+            f"{names} has the table's shape and is counted and saved, but nothing depends on it",
             level,
             names=list(dead),
         )

@@ -301,7 +301,8 @@ def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, fi
     gaps, noises = [], []
     for step, quotient in zip(difference.steps, difference.quotients, strict=True):
         spread = step * (float(np.std(seen.table[difference.rows])) or 1.0)
-        noise = tolerances.logits_noise(_finite(seen.logits), seen.cotangent, dtype, spread)
+        R = seen.cotangent[:, : seen.legal.shape[1]]
+        noise = tolerances.logits_noise(_finite(seen.legal), R, dtype, spread)
         gap = abs(quotient - claim)
         if gap <= rule(terms, noise):
             return passed("agrees")
@@ -355,8 +356,28 @@ def _name_lookup(
         return failed(
             "missing-rows", f"rows {rows[:8]} were read but get no share from the lookup", missing=rows[:16], **facts
         )
+    return _name_factor(seen, claim, quotient, first, facts)
+
+
+def _name_factor(seen: Pass, claim: float, quotient: float, first: bool, facts: dict[str, Any]) -> Finding:
+    """The name of a share that is there, in all rows, and is not what differences measure."""
+    if _not_added(seen):
+        return failed(
+            "wrong-gradient",
+            "the rows that were read once get what differences measure, and those that were read more often another gradient: "
+            "what each reading sends back is not added up",
+            **facts,
+        )
     if first:
         factor = claim / quotient if quotient else 0.0
+        g = seen.declared.input_gradient_scale
+        if g != 1 and abs(factor * g - 1) <= tolerances.LOSS_TRUNCATION:
+            return failed(
+                "declared-but-absent",
+                f"an input gradient scale of {g:.6g} is declared, but the lookup's share arrives as differences measure it",
+                factor=factor * g,
+                **facts,
+            )
         return failed(
             "gradient-scaled",
             f"the lookup's share is {factor:.5g} times what differences measure",
@@ -369,6 +390,21 @@ def _name_lookup(
         "the lookup's share is not what differences measure",
         **facts,
     )
+
+
+def _not_added(seen: Pass) -> bool:
+    """Whether the gradient is right where a row was read once, and points elsewhere where one was read more often: a factor
+    for each row, as an option that weighs by frequency has, would leave the direction."""
+    if len(seen.apart) < 2:
+        return False
+    once, more = seen.apart
+    share = rows_share(seen, seen.explained, once.rows)[0] / seen.declared.input_gradient_scale
+    terms = (share * once.direction).sum(1)
+    if min(abs(q - terms.sum()) for q in once.quotients) > tolerances.difference(terms, 0.0):
+        return False
+    share = rows_share(seen, seen.explained, more.rows)[0] / seen.declared.input_gradient_scale
+    size = np.linalg.norm(share, axis=1) * np.linalg.norm(more.direction, axis=1)
+    return min(map(abs, more.quotients)) > tolerances.FITTED * tolerances.difference(size, 0.0)
 
 
 def _own_against_sharp(seen: Pass, form: Explained) -> Finding:

@@ -75,9 +75,18 @@ def one_hot(case: Case) -> Finding:
 )
 def reaches(case: Case) -> Finding:
     if case.unreached is None:
-        return skipped("not asked in this profile, or there are no gradients to suspect a row by")
+        return skipped("not asked in this profile, or no row of the table can be written")
     if case.unreached:
         row = case.unreached[0]
+        if case.instead:
+            others = " and ".join(f"row {other}" for other in case.instead)
+            return failed(
+                "wrong-rows",
+                f"token {row} reads {others}, and not row {row}: even ids of token {row} alone do not depend on that",
+                row=row,
+                rows=list(case.unreached),
+                seen=list(case.instead),
+            )
         return failed(
             "partial-tie",
             f"row {row} is looked up, but even ids of token {row} alone do not depend on it",

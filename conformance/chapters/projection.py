@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import tolerances
-from ..algebra import Explained, log_sum_exp
+from ..algebra import Explained, log_sum_exp, not_transposed
 from ..evidence import Array, Case, Pass, Writing
 from ..requirement import Finding, failed, passed, requirement, skipped
 
@@ -16,6 +16,7 @@ _CAUSES = {
     "not-transposed": "not-transposed",
     "part": "partial-tie",
     "delta": "adapter-on-one-use",
+    "narrow": "reduced-precision",
 }
 _WORDS = {
     "rows": "some logits are the products with other rows of the table",
@@ -23,6 +24,7 @@ _WORDS = {
     "not-transposed": "logits are h E, not h E^T (V = D hides it)",
     "part": "some logits are h E^T and some are not",
     "delta": "beside h E^T the logits have a map of h of lower rank, which the lookup does not see",
+    "narrow": "the logits are h times the table rounded to fewer bits",
     "unknown": "the logits are no map of h E^T that can be declared",
 }
 
@@ -32,7 +34,9 @@ def _maps(case: Case) -> list[tuple[Pass, Explained]]:
 
 
 def _unseen(case: Case) -> Finding:
-    return skipped("h was not seen at the projection and cannot be solved for (that needs D < V)")
+    if any(seen.explained.asked for seen in case.passes):
+        return skipped("no map from h to the logits was found (see projection.linear)")
+    return skipped("h was not seen at the projection, and can neither be solved for (that needs D < V) nor read back")
 
 
 @requirement(
@@ -60,7 +64,7 @@ def linear(case: Case) -> Finding:
             cause = _CAUSES.get(form.problem) or _guess(seen)
             return failed(
                 cause,
-                f"{_WORDS.get(form.problem, _WORDS['unknown'])}; first seen at token {form.worst.get('token')}",
+                f"{_WORDS.get(form.problem, _WORDS['unknown'])}{_to(form)}; first seen at token {form.worst.get('token')}",
                 mode=seen.probe.mode,
                 where=_where(seen),
                 **form.worst,
@@ -68,10 +72,16 @@ def linear(case: Case) -> Finding:
     if not maps:
         return _unseen(case)
     extra = "" if maps[0][0].injected is None else f" and {maps[0][0].injected[0].shape[0]} chosen ones"
-    how = "seen" if maps[0][1].origin == "seen" else "solved for"
+    how = {"solved": "solved for", "read back": "read back from unit vectors in the table"}.get(
+        maps[0][1].origin, "seen"
+    )
     return passed(
         f"{maps[0][1].hidden.shape[0] if maps[0][1].hidden is not None else 0} positions (h {how}){extra} agree within rounding"
     )
+
+
+def _to(form: Explained) -> str:
+    return f" ({form.worst['dtype']})" if "dtype" in form.worst else ""
 
 
 def _guess(seen: Pass) -> str:
@@ -130,11 +140,11 @@ def scale(case: Case) -> Finding:
                 where=_where(seen),
                 expected=wanted,
             )
-        if form.origin == "solved" and wanted == 1.0:
+        if form.origin != "seen" and wanted == 1.0:
             continue
         slack = tolerances.scale(seen.table_dtype, seen.dtype)
         if abs(form.scale - wanted) <= slack * abs(wanted):
-            if wanted != 1.0 and form.origin == "solved" and seen.look is not None and not _factor_seen(seen, wanted):
+            if wanted != 1.0 and form.origin != "seen" and seen.look is not None and not _factor_seen(seen, wanted):
                 return failed(
                     "declared-but-absent",
                     f"an output scale of {wanted:.6g} is declared, but nothing is multiplied by it",
@@ -150,7 +160,7 @@ def scale(case: Case) -> Finding:
                 expected=wanted,
                 seen=1.0,
             )
-        if form.origin != "solved":
+        if form.origin == "seen":
             return failed(
                 "undeclared-scale",
                 f"the logits are {form.scale:.6g} h E^T, declared is {wanted:.6g}",
@@ -186,12 +196,22 @@ def _factor_seen(seen: Pass, wanted: float) -> bool:
     """,
 )
 def bias(case: Case) -> Finding:
+    blank = next((seen for seen in case.passes if case.declared.output_bias and _blank(seen)), None)
+    if blank is not None:
+        return failed(
+            "declared-but-absent",
+            f"{_bias_of(blank)} is declared, but tokens whose rows are set to zero have logits of zero",
+            expected="a bias",
+            seen=0.0,
+        )
     maps = [(s, f) for s, f in _maps(case) if f.found]
     if not maps:
         return _unseen(case)
     for seen, form in maps:
+        if seen.bias is not None and form.bias is not None and form.origin != "seen" and _another(seen, form.bias):
+            return failed("undeclared-bias", f"{_bias_of(seen)} is declared, but the bias that is added is another")
         size = 0.0 if form.bias is None else float(np.abs(form.bias).max())
-        there = size > tolerances.bias(seen.logits[np.isfinite(seen.logits)], seen.dtype)
+        there = size > tolerances.bias(seen.legal[np.isfinite(seen.legal)], seen.dtype)
         if there and not case.declared.output_bias:
             assert form.bias is not None
             token = int(np.argmax(np.abs(form.bias)))
@@ -203,8 +223,8 @@ def bias(case: Case) -> Finding:
                 seen=float(form.bias[token]),
                 where=_where(seen),
             )
-        absent = size <= tolerances.no_bias(seen.logits[np.isfinite(seen.logits)], seen.dtype)
-        if absent and case.declared.output_bias and form.origin != "solved":
+        absent = size <= tolerances.no_bias(seen.legal[np.isfinite(seen.legal)], seen.dtype)
+        if absent and case.declared.output_bias and form.origin == "seen":
             return failed(
                 "declared-but-absent",
                 "an output bias is declared, but the logits have none",
@@ -212,6 +232,31 @@ def bias(case: Case) -> Finding:
                 seen=0.0,
             )
     return passed("as declared")
+
+
+def _bias_of(seen: Pass) -> str:
+    name = seen.declared.output_bias
+    return f"an output bias in {name}" if isinstance(name, str) else "an output bias"
+
+
+def _blank(seen: Pass) -> bool:
+    """Whether every row that the pass does not read was set to zero, and its token's logit was nothing but zero."""
+    if seen.blank is None or not _stirs(seen.blank):
+        return False
+    left = seen.blank.after[:, seen.blank.rows]
+    if seen.declared.log_probabilities:
+        left = left - left.mean(1, keepdims=True)
+    return left.shape[1] > 1 and float(np.abs(left).max()) <= tolerances.zero_logit(seen.blank.before, seen.dtype)
+
+
+def _stirs(writing: Writing) -> bool:
+    return bool(np.any(writing.before[:, writing.rows] != writing.after[:, writing.rows]))
+
+
+def _another(seen: Pass, found: Array) -> bool:
+    assert seen.bias is not None
+    named = seen.bias[: found.size]
+    return float(np.abs(found - named).max()) > tolerances.bias(seen.legal[np.isfinite(seen.legal)], seen.dtype)
 
 
 @requirement(
@@ -380,6 +425,14 @@ def _writings(case: Case) -> list[tuple[Pass, Writing]]:
 
 
 _NO_WRITE = "no row can be written that the pass does not read (the table is computed, or every row is read)"
+_UNMOVED = "a write to the table does not move the logits (see storage.write-through)"
+
+
+def _no_write(case: Case, otherwise: str = "") -> str:
+    """Why no relation by writing was asked: ``otherwise`` where writes were made that the projection saw."""
+    if _writings(case):
+        return otherwise
+    return _UNMOVED if any(seen.writing is not None for seen in case.passes) else _NO_WRITE
 
 
 @requirement(
@@ -412,16 +465,18 @@ def own_column(case: Case) -> Finding:
         if others.size and gap.max() > allowed:
             token = int(others[int(gap.max(0).argmax())])
             return failed(
-                _coupled(seen),
+                _coupled(seen, writing),
                 f"rows {writing.rows.tolist()} were written and the logit of token {token} moved by {gap.max():.3g}",
                 token=token,
                 rows=writing.rows.tolist(),
             )
-    return passed("only the written tokens' logits moved") if writings else skipped(_NO_WRITE)
+    return passed("only the written tokens' logits moved") if writings else skipped(_no_write(case))
 
 
-def _coupled(seen: Pass) -> str:
+def _coupled(seen: Pass, writing: Writing) -> str:
     form = seen.explained
+    if not_transposed(seen.projected, writing, seen.dtype):
+        return "not-transposed"
     if form.found:
         return "unknown"
     return _CAUSES.get(form.problem, "unknown")
@@ -467,7 +522,7 @@ def zero_row(case: Case) -> Finding:
     return (
         passed("a zero row gives a zero logit")
         if asked
-        else skipped("a bias or a normalization stands in the way, or " + _NO_WRITE)
+        else skipped(_no_write(case, "a bias or a normalization stands in the way, or no map was found"))
     )
 
 
@@ -512,5 +567,5 @@ def equal_rows(case: Case) -> Finding:
     return (
         passed("equal rows give equal logits")
         if asked
-        else skipped("a bias or scale per token stands in the way, or " + _NO_WRITE)
+        else skipped(_no_write(case, "a bias or scale per token stands in the way"))
     )

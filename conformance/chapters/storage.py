@@ -97,7 +97,7 @@ def _separate(seen: Pass, table: Use, head: Use, facts: dict[str, Any]) -> Findi
         )
     if same:
         return failed("equal-copy", f"{a.owner} and {b.owner} hold the same values in two places in memory", **facts)
-    if seen.look is not None and b.owner in seen.look.others:
+    if seen.sides is not None and b.owner in seen.sides.others:
         return failed(
             "wrong-table", f"the projection reads {b.owner}, which the pass looks up for something else", **facts
         )
@@ -180,7 +180,7 @@ def _other_leaves(case: Case, seen: Pass, table: Use, head: Use, facts: dict[str
                 **facts,
             )
         return failed("adapter-on-one-use", f"one use alone is changed by {', '.join(extra)}", **facts)
-    if form.found and form.origin == "solved":
+    if form.found and form.origin != "seen":
         return None  # another shape in between that the table's own rows explain: a factor on the way
     return failed("adapter-on-one-use", f"one use alone is made with {', '.join(extra)}", **facts)
 

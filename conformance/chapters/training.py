@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from .. import tolerances
@@ -90,7 +92,9 @@ def _stepped(trained: Trained, tied: bool) -> Finding | None:
             row, column = np.unravel_index(int((gap / bound).argmax()), gap.shape)
             return failed(
                 "lost-on-step",
-                f"after one step of {name} the {side}'s row {int(made.rows[row])} is not what the formula gives",
+                f"after one step of {name} the {side}'s row {int(made.rows[row])} is not what the formula gives"
+                + _twice(made, values),
+                side=side,
                 row=int(made.rows[row]),
                 column=int(column),
                 expected=float(expected[row, column]),
@@ -98,6 +102,21 @@ def _stepped(trained: Trained, tied: bool) -> Finding | None:
                 optimizer=name,
             )
     return passed("as the formula says")
+
+
+def _twice(made: Step, values: Array) -> str:
+    """Whether the step, or its decay alone, acted as if the table were there twice."""
+    assert made.before is not None
+    # AdamW's decay is a factor of the table, which acts twice as its square.
+    decay = 2 * made.decay - (made.rate * made.decay**2 if made.kind == "adamw" else 0.0)
+    for what, changed in (
+        ("but what it gives where the table is decayed twice", dataclasses.replace(made, decay=decay)),
+        ("but what it gives with twice the rate", dataclasses.replace(made, rate=2 * made.rate)),
+    ):
+        expected = updated(changed)
+        if (np.abs(values - expected) <= tolerances.update(made.before, expected, made.dtype, made.corrections)).all():
+            return f", {what}"
+    return ""
 
 
 def _after(case: Case, kind: str) -> Finding:

@@ -237,7 +237,10 @@ def test_standard_output_is_restored_after_a_failure(fake_run, tiecheck):
 def test_quiet_is_the_head_line_alone(fake_run, tiecheck):
     fake_run.outcome = failing()
     _, out, _ = tiecheck("run", "x:y", "--quiet")
-    assert out == "does not conform: 3 of 4 requirements apply, 1 passed, 1 failed, 1 failed as SHOULD  (models.py:make, declared tied)\n"
+    assert (
+        out
+        == "does not conform: 3 of 4 requirements apply, 1 passed, 1 failed, 1 failed as SHOULD  (models.py:make, declared tied)\n"
+    )
 
 
 def test_the_target_may_change_the_folder(fake_run, tiecheck, tmp_path, monkeypatch):

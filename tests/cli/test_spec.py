@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hand_made import SPECIFICATION, failing
-from tiecheck.conformance import diagnosis, explain, glossary, terminal
+from tiecheck.conformance import causes, explain, glossary, terminal
 from tiecheck.conformance.report import Diagnosis, Result
 from tiecheck.conformance.requirement import Requirement, requirements
 
@@ -95,8 +95,8 @@ def test_a_requirement_of_somebody_else_needs_neither_why_nor_example() -> None:
 
 def test_the_glossary_has_no_word_that_nothing_uses() -> None:
     assert set(glossary._FORMS) <= set(glossary.WORDS)
-    causes = Path(diagnosis.__file__)
-    sources = [path.read_text() for path in (causes, *(causes.parent / "chapters").glob("*.py"))]
+    table = Path(causes.__file__)
+    sources = [path.read_text() for path in (table, *(table.parent / "chapters").glob("*.py"))]
     tables = (explain.CAUSES, explain.LOST, explain.CHAPTERS, explain.DECLARED)
     texts = [*sources, *(text for table in tables for text in table.values())]
     texts += [item.id.partition(".")[2] for item in EVERY]
