@@ -83,6 +83,9 @@ class Verdict:
         if self.later and self.options.profile != "quick":
             self.bench.build = self._build
             self.case = afterwards(self.bench, self.case)
+            if self.bench.large and self.case.after:
+                done = ", ".join(dict.fromkeys(after.word for after in self.case.after))
+                self.notes.append(f"the model is large: of the operations {done} were performed, one after the other")
             if self.options.profile == "full" and SEQUENCE in self.chosen:
                 self.case = self._in_a_row(self.case)
         self.findings |= {item.id: judged(item, self.case) for item in self.later}

@@ -196,6 +196,10 @@ def _supported_engine() -> Iterator[None]:
         torch.backends.quantized.engine = before
 
 
+def _untied(subject: TorchSubject) -> str:
+    return "" if subject.declared.tied else "declared untied: there is no shared table to take apart"
+
+
 def _quantized(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     from torch.ao.quantization import quantize_dynamic
 
@@ -253,6 +257,11 @@ WRAPPING: tuple[Operation, ...] = (
     Operation("compile", "torch.compile(model, backend='eager')", _compiled("eager"), gradients=True),
     Operation("export", "torch.export.export(model, (ids,)).module()", _exported),
     Operation(
-        "quantize", "torch.ao.quantization.quantize_dynamic(model, {nn.Linear})", _quantized, exact=False, recounts=True
+        "quantize",
+        "torch.ao.quantization.quantize_dynamic(model, {nn.Linear})",
+        _quantized,
+        exact=False,
+        here=_untied,
+        recounts=True,
     ),
 )

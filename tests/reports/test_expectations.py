@@ -38,7 +38,7 @@ def test_an_expected_failure_does_not_count():
     result = by_id(report)[ONE]
     assert result.verdict == "xfail" and result.message.endswith("(expected to fail: issue 12)")
     assert result.counterexample == by_id(failing())[ONE].counterexample
-    assert report.headline == "conforms: 3 of 4 requirements apply, 1 passed, 1 failed, 1 failed as expected"
+    assert report.headline == "conforms: 3 of 4 requirements apply, 1 passed, 1 failed as SHOULD, 1 failed as expected"
     # The SHOULD that nobody expected is explained first.
     assert [cause.cause for cause in report.diagnosis] == ["miscounted", "equal-copy"]
     assert report.excused(report.diagnosis[1]) == EXPECTED
