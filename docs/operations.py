@@ -7,6 +7,7 @@ lookup does), in torch and in transformers.
 from __future__ import annotations
 
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,11 @@ def section(
     return lines
 
 
+def without_versions(text: str) -> str:
+    """The page but for the versions that it was made with."""
+    return re.sub(r" torch [^,]*, transformers [^,]*, [^,]*,", "", text)
+
+
 HEAD = """# What each operation does to a tie
 
 Made by `python docs/operations.py`, which performs each operation on four small models, trained a little, and judges what
@@ -186,16 +192,18 @@ ours = "ours.ties:OPERATIONS"
 ```python
 from tiecheck.conformance.operations import Operation
 
-def reshard(subject, fresh):          # from a subject to the subject that comes back; fresh() builds another model
+
+def reshard(subject, fresh):  # from a subject to the subject that comes back; fresh() builds another model
     return subject.after(our_reshard(subject.module))
+
 
 OPERATIONS = (
     Operation(
-        "reshard",                    # persistence.reshard, lost-on-reshard
-        "ours.reshard(model)",        # as a user writes it
+        "reshard",  # persistence.reshard, lost-on-reshard
+        "ours.reshard(model)",  # as a user writes it
         reshard,
         here=lambda subject: "" if hasattr(subject, "module") else "it is no torch module",
-        code="model = ours.reshard(model)",   # so that it may stand in a sequence
+        code="model = ours.reshard(model)",  # so that it may stand in a sequence
         statement="A resharded model is tied as before.",
     ),
 )

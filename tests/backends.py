@@ -25,18 +25,31 @@ def environments() -> list[str]:
     return [name for name in names if "{[backend]pytest}" in parser[f"testenv:{name}"].get("commands", "")]
 
 
+def _tox(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tox", "run", "--workdir", str(ROOT / ".tox"), *options, "-e", name]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def ended(name: str) -> tuple[str, str]:
     """How one ended, and the last line that pytest printed of it."""
-    command = [sys.executable, "-m", "tox", "run", "--workdir", str(ROOT / ".tox"), "-e", name]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    installed = _tox(name, "--notest")
+    if installed.returncode:
+        return "not installed", _last(installed.stdout)
+    done = _tox(name)
     counts = re.findall(r"^.*\d+ (?:passed|failed|xfailed|skipped|error).* in .*$", done.stdout, re.MULTILINE)
-    if not counts:
-        return ("not installed" if done.returncode else "nothing ran"), (done.stdout.strip().splitlines() or [""])[-1]
-    return ("as expected" if done.returncode == 0 else "FAILS"), counts[-1].strip("= ")
+    line = counts[-1].strip("= ") if counts else _last(done.stdout)
+    return ("as expected" if done.returncode == 0 and counts else "FAILS"), line
+
+
+def _last(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
 
 
 def main() -> int:
     names = sys.argv[1:] or environments()
+    unknown = [name for name in names if name not in environments()]
+    if unknown:
+        sys.exit(f"no environment of a backend is called {unknown[0]}; there are {', '.join(environments())}")
     rows = []
     for name in names:
         began = time.monotonic()
@@ -44,7 +57,7 @@ def main() -> int:
         rows.append((name, word, f"{time.monotonic() - began:.0f} s", line))
         print(f"{name}: {word}: {line}", flush=True)
     print()
-    print("| environment | verdict | seconds | requirements |")
+    print("| environment | verdict | seconds | what pytest counted |")
     print("| --- | --- | --- | --- |")
     for row in rows:
         print("| " + " | ".join(row) + " |")
