@@ -39,6 +39,7 @@ class Bench:
         over: whether the time is up.
         failing: what failed before anything was done, and after training.
         building: lines of Python that define ``build()``, for a script that shows a loss.
+        full: whether the profile is full.
         chosen: the ids that are asked; an operation whose requirement is not among them is not performed.
     """
 
@@ -53,6 +54,7 @@ class Bench:
     backward_passes: int = 0
     failing: frozenset[str] = frozenset()
     building: str = ""
+    full: bool = False
     chosen: frozenset[str] | None = None
 
     def fresh(self) -> Any:
@@ -79,7 +81,8 @@ class Bench:
 
     def operations(self) -> tuple[Operation, ...]:
         """Those that are asked."""
-        return tuple(op for op in offered(self.subject) if self.asks(f"persistence.{op.word}"))
+        asked = (op for op in offered(self.subject) if self.asks(f"persistence.{op.word}"))
+        return tuple(op for op in asked if self.full or not op.heavy)
 
     def asks(self, id: str) -> bool:
         """Whether a requirement is among those that are asked."""

@@ -41,6 +41,7 @@ class Operation:
         fresh: it needs a second model that was built afresh.
         weak: it can lose the tie, but its passing says nothing.
         large: it is performed on a large model, too.
+        heavy: it takes so long that it is performed in the profile full alone.
         here: from the subject to why it cannot be performed on it here (a library, a device, a capability), or "".
         code: lines of Python that do it to ``model`` and leave the result there; ``build()`` makes a fresh one. What has
             them may be one of a sequence; "" where it stands for itself.
@@ -58,6 +59,7 @@ class Operation:
     fresh: bool = False
     weak: bool = False
     large: bool = False
+    heavy: bool = False
     here: Callable[[Any], str] = field(default=_anywhere, repr=False)
     code: str = field(default="", repr=False)
     gradients: bool = False

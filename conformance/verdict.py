@@ -114,8 +114,9 @@ class Verdict:
         size = self.subject.table().size
         self.work = gather.effort(self.options.profile, size)
         large = size > gather.LARGE_TABLE
+        full = self.options.profile == "full"
         self.bench = Bench(
-            self.subject, None, self.declared, main, large, self.over, self.say, chosen=self._performed()
+            self.subject, None, self.declared, main, large, self.over, self.say, full=full, chosen=self._performed()
         )
         self.surroundings = environment(self.subject)
         self.settled = True

@@ -255,6 +255,15 @@ WRAPPING: tuple[Operation, ...] = (
         "prune",
     ),
     Operation("compile", "torch.compile(model, backend='eager')", _compiled("eager"), gradients=True),
+    Operation(
+        "compile",
+        "torch.compile(model)",
+        _compiled("inductor"),
+        exact=False,
+        heavy=True,
+        here=_no_compiler,
+        gradients=True,
+    ),
     Operation("export", "torch.export.export(model, (ids,)).module()", _exported),
     Operation(
         "quantize",
