@@ -91,6 +91,15 @@ def table_keys(subject: TorchSubject) -> list[str]:
         ]
 
 
+def _filled_from(subject: TorchSubject, fresh: Fresh, state: State, **how: Any) -> TorchSubject:
+    """A fresh model that loads what is no state dict of its own: it may refuse that, loudly."""
+    other = fresh()
+    with other:
+        pass
+    other.module.load_state_dict(state, **how)
+    return subject.after(other.module)
+
+
 def _by_one_key(which: int) -> Callable[[TorchSubject, Fresh], TorchSubject]:
     """A state dict that holds the table under its first key alone, or under its last."""
 
@@ -100,7 +109,7 @@ def _by_one_key(which: int) -> Callable[[TorchSubject, Fresh], TorchSubject]:
             raise Inapplicable("no key of the state dict holds the table as it is")
         dropped = set(keys) - {keys[which]}
         state = {key: value for key, value in subject.module.state_dict().items() if key not in dropped}
-        return into_fresh(subject, fresh, state, strict=False)
+        return _filled_from(subject, fresh, state, strict=False)
 
     return perform
 
@@ -115,7 +124,7 @@ def _two_tables(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
         state[keys[-1]] += 0.1 * state[keys[-1]].std() * torch.randn_like(state[keys[-1]])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        made = into_fresh(subject, fresh, state)
+        made = _filled_from(subject, fresh, state)
     if any(key.rpartition(".")[0] in str(w.message) for w in told for key in keys):
         raise RuntimeError(f"it warns: {line(told[0].message)}")
     return made
