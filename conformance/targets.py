@@ -284,7 +284,7 @@ def building(target: Target, built: Built, tied: bool | None) -> str:
     made = f"build = lambda: {factory}({call})" if call else f"build = {factory}"
     if name.endswith(".py"):
         path = Path(name)
-        return f"import sys\nsys.path.insert(0, {str(path.parent)!r})\nfrom {path.stem} import {factory}\n{made}"
+        return f"import sys\nsys.path.insert(0, {str(path.absolute().parent)!r})\nfrom {path.stem} import {factory}\n{made}"
     return f"from {name} import {factory}\n{made}" if name else made
 
 

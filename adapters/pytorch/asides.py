@@ -123,9 +123,6 @@ def sharpened(subject: TorchSubject) -> Iterator[bool]:
     finally:
         for tensor, data in kept:
             tensor.data = data
-        for _, tensor in named_tensors(subject.module):  # what the model made meanwhile
-            if id(tensor) not in tensors and tensor.dtype == torch.float64 and tensor.is_leaf:
-                tensor.data = tensor.data.to(view.dtype)
         subject._table, subject._head, subject._reader, subject._watched, subject._products = (
             view,
             head,
@@ -133,6 +130,12 @@ def sharpened(subject: TorchSubject) -> Iterator[bool]:
             watched,
             products,
         )
+        for _, tensor in named_tensors(
+            subject.module
+        ):  # what the model made meanwhile; a view goes with what it looks at
+            made = id(tensor) not in tensors and tensor.is_leaf and tensor._base is None
+            if made and tensor.dtype == torch.float64:
+                tensor.data = tensor.data.to(view.dtype)
 
 
 def control(subject: TorchSubject, probe: Probe, cotangent: Array) -> tuple[float, float] | None:

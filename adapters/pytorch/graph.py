@@ -147,6 +147,20 @@ def routes(
     return out
 
 
+def _made_from(tensor: Tensor, other: Tensor) -> bool:
+    """Whether the graph of one tensor leads back to another."""
+    seen, waiting = set(), [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node is other.grad_fn or getattr(node, "variable", None) is other:
+            return True
+        waiting.extend(function for function, _ in node.next_functions)
+    return False
+
+
 def at_arrays(
     result: Tensor, cotangent: Tensor, arrays: Sequence[tuple[Tensor, Tensor]], shape: tuple[int, ...]
 ) -> Array | None:
@@ -159,6 +173,8 @@ def at_arrays(
         base = source._base if source._base is not None else source
         bases.setdefault(key_of(base), (base, array))
     wanted = [(base, array) for base, array in bases.values() if base.requires_grad]
+    # What was made from another of them on the way (a contiguous copy) has handed its gradient on to that one.
+    wanted = [(b, a) for b, a in wanted if not any(o is not b and _made_from(b, o) for o, _ in wanted)]
     if not wanted:
         return None
     with contextlib.suppress(RuntimeError):

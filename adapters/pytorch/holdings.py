@@ -40,7 +40,7 @@ def gather(subject: TorchSubject, probe: Probe, twin: int | None) -> Holdings:
     assert table is not None
     objects: dict[int, int] = {}
     rows = tuple(
-        Named(name, objects.setdefault(id(_whose(t)), len(objects)), reader.region(t), t.numel())
+        Named(name, objects.setdefault(id(_whose(subject, t)), len(objects)), reader.region(t), t.numel())
         for name, t in [*named, *_outside(subject)]
         if t.layout == torch.strided and t.device.type != "meta"
     )
@@ -65,10 +65,11 @@ def gather(subject: TorchSubject, probe: Probe, twin: int | None) -> Holdings:
     )
 
 
-def _whose(tensor: Tensor) -> Tensor:
-    """The tensor itself; of a kept view, which is no parameter of its own, the one that it looks at."""
-    view = not isinstance(tensor, nn.Parameter) and tensor._base is not None
-    return tensor._base if view and tensor._base is not None else tensor
+def _whose(subject: TorchSubject, tensor: Tensor) -> Tensor:
+    """The tensor itself; of a kept view, which is no parameter of its own and trains nothing, the one that it looks at."""
+    seen = tensor if isinstance(tensor, nn.Parameter) or tensor._base is None else tensor._base
+    trained = isinstance(seen, nn.Parameter) or seen.requires_grad
+    return seen if trained or not subject._reader.knows(seen) else subject._reader.owner(seen)[1]
 
 
 def _outside(subject: TorchSubject) -> list[tuple[str, Tensor]]:

@@ -218,7 +218,13 @@ OPERATIONS: tuple[Operation, ...] = (
         _frozen_with_a_call,
         exact=False,
     ),
-    Operation("load", "model.load_state_dict(model.state_dict())", _load_itself, large=True),
+    Operation(
+        "load",
+        "model.load_state_dict(model.state_dict())",
+        _load_itself,
+        large=True,
+        code="model.load_state_dict(model.state_dict())",
+    ),
     Operation(
         "load",
         "fresh.load_state_dict(model.state_dict())",

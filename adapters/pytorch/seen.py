@@ -176,6 +176,11 @@ class Reader:
 
     buffers: frozenset[str] = frozenset()
 
+    def knows(self, array: Tensor) -> bool:
+        """Whether an array lies in memory that was there before the pass."""
+        key = key_of(array)
+        return bool(self.owners.get(key)) or key in self.watch.leaf
+
     def owner(self, array: Tensor) -> tuple[str, Tensor]:
         """The name and the tensor that an array is a view of: the one that matches best."""
         key = key_of(array)

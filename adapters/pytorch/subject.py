@@ -266,7 +266,7 @@ class TorchSubject:
 
     def _side(self, side: str) -> Tensor | None:
         view = self._head if side == "head" else (None if self._derived else self._table)
-        if view is None or view.device.type == "meta" or view.is_inference():
+        if view is None or view.device.type == "meta" or view.is_inference() or not self._reader.knows(view):
             return None
         return view
 
@@ -358,7 +358,7 @@ class TorchSubject:
         R = torch.tensor(cotangent(tuple(flat.shape)), device=flat.device).to(flat.dtype)
         self.backward_passes += 1
         table = graph.at_arrays(flat, R, arrays, tuple(group.first.array.shape))
-        names = self._reader.names(group.first.trace.leaves)
+        names = Reader(watch, self._named).names(group.first.trace.leaves)
         routes: tuple[tuple[str, float, float, float], ...] = ()
         if head is not None and len(head.indices) == 1:
             one, other = group.first, watch.products[head.indices[0]]
