@@ -96,6 +96,22 @@ class SavedWhileFrozenOnce(Broken):
         return made
 
 
+class LoadedOnceFrozen(Broken):
+    """Once it was frozen, loading replaces the head's parameter instead of writing into it."""
+
+    was_frozen = False
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        self.was_frozen |= not requires_grad
+        return super().requires_grad_(requires_grad)
+
+    def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:
+        kept = super().load_state_dict(state, strict=strict, assign=assign)
+        if self.was_frozen:
+            self.untie()
+        return kept
+
+
 class DirtyCache(One):
     """The projection keeps a copy in eval mode that a step in train mode throws away; a load does not."""
 
@@ -194,6 +210,7 @@ class AveragedThenLoaded(Broken):
 
 ROWS = (
     Row("thawed after load", lambda: ThawedAfterLoad(True), ("load", "freeze")),
+    Row("loaded into itself after freeze", LoadedOnceFrozen, ("freeze", "load")),
     Row("copy of a copy", GrandCopy, ("deepcopy", "deepcopy")),
     Row("many modes", ManyModes, ("train-mode",) * 2),
     Row("cast after pickle", CastWhilePickled, ("pickle", "cast")),
