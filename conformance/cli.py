@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__, many
+from .audit.command import audit
 from .cli_options import steering
 from .console import Progress, abandon_stdout, columns, leave, say, show, stdout_is_stderr, trace
 
@@ -223,6 +224,7 @@ def _backends() -> list[Any]:
 
 cli.add_command(many.matrix)
 cli.add_command(many.compare)
+cli.add_command(audit)
 
 
 @contextlib.contextmanager
