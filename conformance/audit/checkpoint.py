@@ -31,6 +31,7 @@ class Checkpoint:
         aliases: names that were left out in writing because another tensor is theirs (safetensors' ``save_model``).
         tables: the two tables where the format itself says which they are (ONNX); else they are looked for.
         rule: what the format itself makes of a file without a config ("" where it says nothing).
+        apart: what an adapter does to one of the two uses alone.
         other: the same weights once more, in files of another format.
         files: every file of weights.
     """
@@ -44,6 +45,7 @@ class Checkpoint:
     tables: Tables | None = None
     rule: str = ""
     other: Checkpoint | None = None
+    apart: str = ""
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 

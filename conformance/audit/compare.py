@@ -196,7 +196,7 @@ class _Seen:
 
 
 def _picked(raw: Any, some: Any, rows: int) -> bytes:
-    return np.frombuffer(raw, np.uint8).reshape(rows, -1)[some].tobytes()
+    return bytes(np.frombuffer(raw, np.uint8).reshape(rows, -1)[some])
 
 
 def _by_value(one: Tensor, two: Tensor, rows: int) -> Comparison:

@@ -24,14 +24,72 @@ MLX = "mlx-lm 0.32, models/llama.py: sanitize drops lm_head.weight where tie_wor
 
 # mlx-lm 0.32.2, `tie_word_embeddings: bool = …` of ModelArgs in models/TYPE.py. A type that is in neither has no default.
 MLX_TIED = frozenset(
-    "bitnet exaone falcon_h1 gear gemma4_text glm gpt_bigcode granite granitemoe granitemoehybrid jamba lille-130m llama "
-    "mamba ministral3 olmo2 olmoe plamo2 plamo3 qwen2 seed_oss spark2_5 starcoder2 youtu_llm".split()
+    [
+        "bitnet",
+        "exaone",
+        "falcon_h1",
+        "gear",
+        "gemma4_text",
+        "glm",
+        "gpt_bigcode",
+        "granite",
+        "granitemoe",
+        "granitemoehybrid",
+        "jamba",
+        "lille-130m",
+        "llama",
+        "mamba",
+        "ministral3",
+        "olmo2",
+        "olmoe",
+        "plamo2",
+        "plamo3",
+        "qwen2",
+        "seed_oss",
+        "spark2_5",
+        "starcoder2",
+        "youtu_llm",
+    ]
 )
 MLX_UNTIED = frozenset(
-    "afmoe baichuan_m1 bailing_hybrid bailing_moe bailing_moe_linear bailing_moe_v3 dots1 exaone_moe glm4_moe_lite hunyuan "
-    "hunyuan_v1_dense internlm2 internlm3 iquestloopcoder kimi_k3 kimi_linear laguna mimo minicpm minicpm3 minimax "
-    "minimax_m3_vl mistral4 mixtral muse_glimmer nanbeige nemotron-nas nemotron olmo3 phi3 qwen2_moe qwen3_5 qwen3_next "
-    "rwkv7 step3p5 telechat3".split()
+    [
+        "afmoe",
+        "baichuan_m1",
+        "bailing_hybrid",
+        "bailing_moe",
+        "bailing_moe_linear",
+        "bailing_moe_v3",
+        "dots1",
+        "exaone_moe",
+        "glm4_moe_lite",
+        "hunyuan",
+        "hunyuan_v1_dense",
+        "internlm2",
+        "internlm3",
+        "iquestloopcoder",
+        "kimi_k3",
+        "kimi_linear",
+        "laguna",
+        "mimo",
+        "minicpm",
+        "minicpm3",
+        "minimax",
+        "minimax_m3_vl",
+        "mistral4",
+        "mixtral",
+        "muse_glimmer",
+        "nanbeige",
+        "nemotron-nas",
+        "nemotron",
+        "olmo3",
+        "phi3",
+        "qwen2_moe",
+        "qwen3_5",
+        "qwen3_next",
+        "rwkv7",
+        "step3p5",
+        "telechat3",
+    ]
 )
 
 

@@ -109,7 +109,7 @@ def _marked(table: Table | None, packed: set[str]) -> Table | None:
     if table is None:
         return None
     stem = table.tensor.name.rpartition(".")[0]
-    hidden = stem in packed or table.tensor.dtype not in FLOATS and not table.tensor.quantized
+    hidden = stem in packed or (table.tensor.dtype not in FLOATS and not table.tensor.quantized)
     return Table(table.role, table.tensor, table.by, packed=hidden)
 
 

@@ -70,9 +70,10 @@ class Tensor:
     inline: bytes | None = None
 
     @property
-    def place(self) -> tuple[str, int, int, bool]:
+    def place(self) -> tuple[str, str, int, int, bool]:
         """What two names of one region of a file have in common."""
-        return str(self.file), self.offset, self.nbytes, self.transposed
+        alone = self.name if self.inline is not None else ""
+        return str(self.file), alone, self.offset, self.nbytes, self.transposed
 
     @cached_property
     def item(self) -> int:

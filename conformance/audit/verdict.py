@@ -35,6 +35,10 @@ def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
     verdict, message, action, mend = _decided(checkpoint, claim, tied, tables, comparison, state)
     notes = [*checkpoint.notes, *claim.notes]
     twins, apart = _twins(tables, claim)
+    if checkpoint.apart and tied and verdict != "not decidable":
+        verdict, action = "contradiction", ""
+        message = f"tied: {claim.says}, but {checkpoint.apart}"
+        mend = "train both uses or neither, or set ensure_weight_tying in the adapter's config and train again"
     if apart and tied:
         verdict, message, action, mend = "contradiction", apart, "", "write one table under all of these names"
     nan = comparison.nan if comparison else _nan(tables)
