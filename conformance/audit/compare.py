@@ -203,6 +203,7 @@ def _by_value(one: Tensor, two: Tensor, rows: int) -> Comparison:
     """Two dtypes: equal up to the rounding of the coarser, or up to what its quantization loses."""
     exact = one.dtype in FLOATS and two.dtype in FLOATS and not (one.quantized or two.quantized)
     seen, nan = _Seen(), None
+    relative, smallest = _rounding(one.dtype, two.dtype)
     error = size = 0.0
     for start, stop, (a, b) in _blocks(rows, one, two):
         left, right = floats(a, one, stop - start), floats(b, two, stop - start)
@@ -214,7 +215,7 @@ def _by_value(one: Tensor, two: Tensor, rows: int) -> Comparison:
             nan = start + int(np.argmax(bad))
         with np.errstate(invalid="ignore", over="ignore"):
             apart = np.abs(left - right)
-            far = apart > _rounding(one.dtype, two.dtype) * np.maximum(np.abs(left), np.abs(right)) + 1e-7
+            far = apart > relative * np.maximum(np.abs(left), np.abs(right)) + smallest
             error += float(np.square(apart, dtype=np.float64).sum())
             size += float(np.square(left, dtype=np.float64).sum())
         seen.add(start, np.flatnonzero(far.any(axis=1)), a, b, one, two, stop - start)
@@ -238,9 +239,18 @@ def _judged(
     return seen.told("different", "values", rows, nan)
 
 
-def _rounding(*dtypes: str) -> float:
-    bits = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7, "F8_E4M3": 3, "F8_E5M2": 2}
-    return float(max(2.0 ** -(bits.get(dtype, 23) + 1) for dtype in dtypes)) * 1.01
+def _rounding(*dtypes: str) -> tuple[float, float]:
+    """How far rounding to the coarser of two dtypes moves a number: in parts of it, and at least."""
+    bits = {
+        "F64": (52, 1022),
+        "F32": (23, 126),
+        "F16": (10, 14),
+        "BF16": (7, 126),
+        "F8_E4M3": (3, 6),
+        "F8_E5M2": (2, 14),
+    }
+    fraction, exponent = min(bits.get(dtype, (23, 126)) for dtype in dtypes)
+    return 2.0 ** -(fraction + 1) * 1.01, 2.0 ** -(min(exponent, 100) + fraction + 1) * 1.01
 
 
 def _loose(table: Tensor) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import clean
-from .tensors import Unreadable
+from .tensors import ITEM, Unreadable
 
 STORAGES = {
     "FloatStorage": "F32",
@@ -24,11 +24,13 @@ STORAGES = {
     "CharStorage": "I8",
     "ByteStorage": "U8",
     "BoolStorage": "BOOL",
-    "Float8_e4m3fnStorage": "F8_E4M3",
-    "Float8_e5m2Storage": "F8_E5M2",
+    "UntypedStorage": "U8",
 }
+_DTYPES = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "uint16": "U16", "uint32": "U32", "uint64": "U64"}
+"""Dtypes that have no storage of their own; a third kind of rebuilding names them."""
 _CALLED = {
     "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_tensor_v3",
     "torch._utils _rebuild_parameter",
     "collections OrderedDict",
     "torch Size",
@@ -117,13 +119,19 @@ def _reduce(machine: _Machine) -> None:
     elif word == "torch._utils _rebuild_parameter":
         machine.push(arguments[0] if arguments else None)
     else:
-        machine.push(_view(arguments))
+        machine.push(_view(arguments, word.endswith("v3")))
 
 
-def _view(arguments: tuple[Any, ...]) -> View:
-    if len(arguments) < 4 or not isinstance(arguments[0], Storage):
+def _view(arguments: tuple[Any, ...], third: bool) -> View:
+    if len(arguments) < (7 if third else 4) or not isinstance(arguments[0], Storage):
         raise Unreadable("a tensor of it has no storage")
     storage, offset, shape, strides = arguments[:4]
+    if third:
+        word = arguments[6].word if isinstance(arguments[6], Name) else ""
+        dtype = _DTYPES.get(word.partition(" ")[2])
+        if dtype is None:
+            raise Unreadable(f"a tensor of it has the dtype {clean(word)}")
+        storage = Storage(storage.key, dtype, storage.count // ITEM[dtype])
     numbers = (offset, *shape, *strides) if isinstance(shape, tuple) and isinstance(strides, tuple) else (None,)
     if not all(isinstance(n, int) and 0 <= n < 1 << 62 for n in numbers) or len(shape) != len(strides):
         raise Unreadable("a tensor of it has no legal shape")
@@ -133,7 +141,7 @@ def _view(arguments: tuple[Any, ...]) -> View:
 def _persistent(machine: _Machine) -> None:
     said = machine.stack.pop()
     match said:
-        case ("storage", Name(word), str(key), _, int(count)) if word.startswith("torch "):
+        case ("storage", Name(word), str(key), _, int(count)):
             dtype = STORAGES.get(word.partition(" ")[2], "")
             if not dtype or not 0 <= count < 1 << 62:
                 raise Unreadable(f"a storage of it is a {clean(word)}")
@@ -149,7 +157,8 @@ def _build(machine: _Machine) -> None:
 
 
 def _named(machine: _Machine, word: str) -> None:
-    known = word in _CALLED or (word.startswith("torch ") and word.partition(" ")[2] in STORAGES)
+    module, _, name = word.partition(" ")
+    known = word in _CALLED or (module in ("torch", "torch.storage") and name in {**STORAGES, **_DTYPES})
     if not known:
         raise Unreadable(
             f"it asks for {clean(word.replace(' ', '.', 1))[:120]}, which no table needs; it was not executed"

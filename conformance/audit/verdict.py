@@ -39,7 +39,7 @@ def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
         verdict, action = "contradiction", ""
         message = f"tied: {claim.says}, but {checkpoint.apart}"
         mend = "train both uses or neither, or set ensure_weight_tying in the adapter's config and train again"
-    if apart and tied:
+    if apart and tied and verdict == "agreement":
         verdict, message, action, mend = "contradiction", apart, "", "write one table under all of these names"
     nan = comparison.nan if comparison else _nan(tables)
     if nan is not None:

@@ -1,5 +1,7 @@
 """Files of gguf's own writer."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,7 @@ def test_what_the_writer_wrote(embedding, head, kinds, state, audit, tmp_path):
 )
 def test_beside_a_config(tied, head, status, audit, tmp_path):
     write(tmp_path / "model.gguf", E, head)
-    (tmp_path / "config.json").write_text('{"model_type": "llama", "tie_word_embeddings": %s}' % str(tied).lower())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "tie_word_embeddings": tied}))
     assert audit(tmp_path / "model.gguf")[0] == status
 
 

@@ -1,5 +1,7 @@
 """Files of torch.onnx.export and of onnx's own helper."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_export(name, tied, bias, audit, tmp_path):
     assert all(t["known_by"] == "graph" and t["shape"] == [V, D] for t in row["tables"])
     assert (row["state"] in ("one table", "equal")) == tied, row
     assert (row["wasted_bytes"] > 0) == (row["state"] == "equal")
-    (tmp_path / "config.json").write_text('{"model_type": "llama", "tie_word_embeddings": %s}' % str(not tied).lower())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "tie_word_embeddings": not tied}))
     turned = audit(path)[0]
     assert turned == (0 if row["state"] == "equal" else 1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_writers import V, model
+from test_writers import model
 
 peft = pytest.importorskip("peft", reason="peft is not installed; `tox -e audit` installs it")
 
@@ -15,7 +15,7 @@ def adapter(folder, tied, change=lambda model: None, **options):
     base.config._name_or_path = base.name_or_path = str(folder / "base")
     tuned = peft.get_peft_model(base, peft.LoraConfig(**LORA, **options))
     with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
+        for parameter in tuned.parameters():
             if parameter.requires_grad:
                 parameter += 0.01 * torch.randn_like(parameter)
         change(tuned)
@@ -56,4 +56,3 @@ def test_the_base_is_found_beside_it_or_said_to_be_missing(audit, refused, tmp_p
     assert audit(folder)[0] == 0
     (moved / "base").rename(tmp_path / "other")
     assert "base" in refused(folder)
-    assert V
