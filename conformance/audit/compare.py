@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -98,37 +98,39 @@ def _first_nan(table: Tensor) -> int | None:
     return None
 
 
-class _NanCheck:
-    """Whether raw rows hold NaN, by their bits, without a copy as numbers."""
+_INFINITE = {
+    "F64": ("8", 0x7FF0_0000_0000_0000),
+    "F32": ("4", 0x7F80_0000),
+    "F16": ("2", 0x7C00),
+    "BF16": ("2", 0x7F80),
+    "F8_E4M3": ("1", 0x7E),
+    "F8_E5M2": ("1", 0x7C),
+}
+"""Bytes of a float, and the bits above which those of NaN lie, the sign apart."""
 
-    _MASKS: ClassVar = {
-        "F64": ("<u8", 0x7FFF_FFFF_FFFF_FFFF, 0x7FF0_0000_0000_0000),
-        "F32": ("<u4", 0x7FFF_FFFF, 0x7F80_0000),
-        "F16": ("<u2", 0x7FFF, 0x7C00),
-        "BF16": ("<u2", 0x7FFF, 0x7F80),
-        "F8_E4M3": ("u1", 0x7F, 0x7E),
-        "F8_E5M2": ("u1", 0x7F, 0x7C),
-    }
+
+class _NanCheck:
+    """Whether raw rows hold NaN, by their bits, without a copy as numbers: with the sign taken for a number's, NaN are the
+    largest; without, the negative ones are."""
 
     def __init__(self, table: Tensor) -> None:
-        self._known = None if table.quantized else self._MASKS.get(table.dtype)
-        self._width = table.shape[1]
-        self._room: Any = None
-
-    def _bits(self, raw: Any) -> Any:
-        kind, mask, _ = self._known or ("u1", 0, 0)
-        words = np.frombuffer(raw, kind)
-        if self._room is None or len(self._room) < len(words):
-            self._room = np.empty(len(words), kind)
-        return np.bitwise_and(words, words.dtype.type(mask), out=self._room[: len(words)])
+        width, self._limit = _INFINITE.get("" if table.quantized else table.dtype, ("", 0))
+        self._signed, self._unsigned = f"<i{width}", f"<u{width}"
+        self._negative = self._limit | (1 << (8 * int(width) - 1)) if width else 0
+        self._columns = table.shape[1]
 
     def __call__(self, raw: Any) -> bool:
-        return self._known is not None and len(raw) > 0 and int(self._bits(raw).max()) > self._known[2]
+        if not self._limit or not len(raw):
+            return False
+        if int(np.frombuffer(raw, self._signed).max()) > self._limit:
+            return True
+        return int(np.frombuffer(raw, self._unsigned).max()) > self._negative
 
     def row(self, raw: Any) -> int:
         """The first row of ``raw`` that does."""
-        found = self._bits(raw) > (self._known or ("", 0, 0))[2]
-        return int(np.argmax(found)) // self._width
+        bits = np.frombuffer(raw, self._unsigned)
+        found = (bits > bits.dtype.type(self._limit)) & (bits < bits.dtype.type(self._negative & ~self._limit))
+        return int(np.argmax(found | (bits > bits.dtype.type(self._negative)))) // self._columns
 
 
 def _bitwise(one: Tensor, two: Tensor, rows: int) -> Comparison:
