@@ -68,8 +68,7 @@ def _mend(row: Row, checkpoint: Checkpoint, staged: Path) -> set[str]:
     names = {table.role: table.tensor.name for table in row.tables[:2]}
     if row.action == "drop head":
         return _rewritten(checkpoint, staged, drop=names["head"])
-    name = next((target for target in row.claim.ties or {} if target.endswith("weight")), "lm_head.weight")
-    return _rewritten(checkpoint, staged, add=(name, names["embedding"])) | _flag(checkpoint, staged, False)
+    return _rewritten(checkpoint, staged, add=("lm_head.weight", names["embedding"])) | _flag(checkpoint, staged, False)
 
 
 def _flag(checkpoint: Checkpoint, staged: Path, value: bool) -> set[str]:

@@ -180,7 +180,9 @@ def _dequantized(raw: Any, tensor: Tensor, rows: int) -> NDArray[np.float32] | N
         from gguf.quants import dequantize
 
         blocks = np.frombuffer(raw, np.uint8).reshape(rows, -1)
-        return np.asarray(dequantize(blocks, GGMLQuantizationType[tensor.dtype]), np.float32).reshape(rows, -1)
+        with np.errstate(all="ignore"):
+            values = dequantize(blocks, GGMLQuantizationType[tensor.dtype])
+        return np.asarray(values, np.float32).reshape(rows, -1)
     except (ImportError, KeyError, NotImplementedError, ValueError):
         return None
 

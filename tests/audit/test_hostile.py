@@ -290,6 +290,7 @@ def test_pickles_that_are_damaged(pickled, audit, tmp_path):
     assert status == 2 and len(err.strip().splitlines()) == 1 and "Traceback" not in err
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_torchscript_program_is_not_run(refused, tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "m.pt"))
     refused(tmp_path / "m.pt")

@@ -46,8 +46,8 @@ def test_a_mend(tied, head, action, names, audit, tmp_path):
 
 
 def test_a_head_is_written_where_the_class_ties_nothing(audit, tmp_path):
-    names = ("rembert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight")
-    claims = {"model_type": "rembert", "architectures": ["RemBertForMaskedLM"], "tie_word_embeddings": True}
+    names = ("backbone.embeddings.weight", "lm_head.weight")
+    claims = {"model_type": "nemotron_h", "architectures": ["NemotronHForCausalLM"], "tie_word_embeddings": False}
     folder = checkpoint(tmp_path / "m", E, None, names=names, **claims)
     status, rows, _ = audit(folder, "--write", tmp_path / "out")
     assert (status, rows[0]["mend"]["action"]) == (0, "write head"), rows

@@ -113,6 +113,7 @@ def with_pickle(raw: bytes, rng: random.Random) -> bytes:
 FORMATS = {f.__name__: f for f in (safetensors, torch_zip, gguf, onnx, index, claims, adapter)}
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutants(name, tmp_path):
     folder = tmp_path / "m"
