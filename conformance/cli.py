@@ -1,4 +1,4 @@
-"""The command line: ``run``, ``spec`` and ``list``. Nothing heavy is imported before a command needs it.
+"""The command line: ``run``, ``spec`` and ``list``, and where the others hang. Nothing heavy is imported before a command needs it.
 
 Exit statuses: 0 conforms, 1 does not, 2 nothing was judged (bad input, one sentence on standard error), 3 a defect of
 tiecheck itself, 130 interrupted.

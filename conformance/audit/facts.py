@@ -143,7 +143,7 @@ def _from_table() -> str:
 
 
 def loaders(
-    state: State, tied: bool | None, acts: bool, kind: str, model_type: str, missing: bool
+    state: State, tied: bool | None, acts: bool, kind: str, model_type: str, missing: bool, resized: bool = False
 ) -> tuple[Loader, ...]:
     """What each loader makes of it.
 
@@ -151,12 +151,15 @@ def loaders(
         state: what the file holds.
         tied: what the level that counts claims; ``acts``: whether the class ties at all.
         kind: the format; ``missing``: no flag stands in the config.
+        resized: one table has more rows than the other.
     """
     if kind == "gguf":
         return (_llama_cpp(state),)
     if kind not in ("safetensors", "torch") or tied is None or state == "unknown":
         return ()
     mlx = _mlx(state, _mlx_flag(model_type, tied, missing), model_type)
+    if resized:
+        return (Loader("transformers", "refuses", "a table has not the size that the config gives", TRANSFORMERS),)
     return (_transformers(state, tied and acts), *_vllm(state, tied, acts), mlx, _converted(state))
 
 
@@ -168,7 +171,7 @@ def _transformers(state: State, tied: bool) -> Loader:
         case "different", True:
             return made("untied", "warns, and does not tie: the two tables stay apart")
         case "nearly", True:
-            return made("untied", "does not tie tables that are not equal; of two shapes it refuses one")
+            return made("untied", "warns, and does not tie, unless it loads both in the narrower dtype")
         case (_, True):
             return made("tied", "ties")
         case "embedding only", False:

@@ -51,7 +51,10 @@ def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
         notes.append(
             f"the two tables are equal; were they meant to be tied, the second copy of {size(wasted)} is waste"
         )
-    loaders = facts.loaders(state, tied, claim.acts, checkpoint.format, _type(checkpoint.config), claim.missing)
+    resized = comparison is not None and comparison.kind == "rows"
+    loaders = facts.loaders(
+        state, tied, claim.acts, checkpoint.format, _type(checkpoint.config), claim.missing, resized
+    )
     shown = (*filter(None, (tables.embedding, tables.head)), *twins)
     return Row(
         str(checkpoint.path),
@@ -196,11 +199,23 @@ def _tied(
     if state == "nearly" and comparison and comparison.kind == "rows":
         message = f"{says}, but one table cannot have two sizes: {detail}"
         return "contradiction", message, "drop head", "drop the head from the file, or set the flag to false"
+    if state == "nearly" and comparison and comparison.kind == "dtype":
+        return _rounded(
+            tables, f"{says}, but the file holds {seen}: {detail}, so that they are two where a loader keeps both"
+        )
     if state == "nearly":
         return "agreement", f"{says}; the file holds {seen}: {detail}", "drop head", DROP
     message = f"{says}, but the file holds {seen}: {detail}"
     mend = "set the flag to false where both are meant, or drop the head where one is"
     return "contradiction", message, "set flag false", mend
+
+
+def _rounded(tables: Tables, message: str) -> tuple[Verdict, str, Action, str]:
+    """One table in two dtypes: the wider one is to stay."""
+    one, two = tables.embedding, tables.head
+    if one is not None and two is not None and one.tensor.item < two.tensor.item:
+        return "contradiction", message, "", "write the wider table under the embedding's name, and drop the head"
+    return "contradiction", message, "drop head", "drop the head from the file: it is the same table, rounded"
 
 
 def _untied(claim: Claim, tables: Tables, state: State) -> tuple[Verdict, str, Action, str]:

@@ -16,7 +16,7 @@ CASES = {
     "tied, an equal copy": (True, E, E.copy(), "agreement", "equal", E.nbytes),
     "tied, two tables": (True, E, OTHER, "contradiction", "different", 0),
     "tied, one row differs": (True, E, np.where(np.arange(V)[:, None] == 7, OTHER, E), "contradiction", "different", 0),
-    "tied, rounded to float16": (True, E, E.astype(np.float16), "agreement", "nearly", E.nbytes // 2),
+    "tied, rounded to float16": (True, E, E.astype(np.float16), "contradiction", "nearly", E.nbytes // 2),
     "tied, padded rows": (True, E, MORE, "contradiction", "nearly", MORE.nbytes),
     "untied, two tables": (False, E, OTHER, "agreement", "different", 0),
     "untied, an equal copy": (False, E, E.copy(), "agreement", "equal", E.nbytes),

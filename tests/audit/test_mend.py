@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from made import checkpoint, table
@@ -22,6 +23,7 @@ def files(folder):
     [
         (True, OTHER, "set flag false", 4),
         (True, E.copy(), "drop head", 3),
+        (True, E.astype(np.float16), "drop head", 3),
         (True, table(rows=56), "set flag false", 4),
         (False, None, "set flag true", 3),
     ],

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 transformers.logging.set_verbosity_error()
@@ -129,10 +129,11 @@ def test_dtypes(writer, dtype, audit, tmp_path):
         torch.save(tensors, tmp_path / "pytorch_model.bin")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "tie_word_embeddings": True}))
     status, (row,), _ = audit(tmp_path)
-    assert (status, row["state"], row["comparison"]["kind"]) == (0, "nearly", "dtype"), row
+    assert (status, row["state"], row["comparison"]["kind"]) == (1, "nearly", "dtype"), row
     tensors["lm_head.weight"] = torch.randn(V, D).to(dtype)
     save_file(tensors, tmp_path / "model.safetensors")
-    assert audit(tmp_path)[0] == 1
+    status, (row,), _ = audit(tmp_path)
+    assert (status, row["state"]) == (1, "different"), row
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -165,6 +166,9 @@ def test_one_side_resized(audit, tmp_path):
     flag(tmp_path, True)
     status, (row,), _ = audit(tmp_path)
     assert (status, row["comparison"]["kind"]) == (1, "rows"), row
+    assert row["loaders"][0]["outcome"] == "refuses"
+    with pytest.raises(RuntimeError, match="mismatched"):
+        AutoModelForCausalLM.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["same", "trained on"])
@@ -179,13 +183,17 @@ def test_both_formats_in_one_folder(same, audit, tmp_path):
 
 
 @pytest.mark.parametrize("claim", [True, False])
-@pytest.mark.parametrize("state", ["embedding only", "equal", "different"])
+@pytest.mark.parametrize("state", ["embedding only", "equal", "nearly", "different"])
 def test_the_table_of_facts_says_what_transformers_does(state, claim, audit, tmp_path):
     made = model("llama", state == "embedding only")
     if state == "equal":
         made.lm_head.weight.data.copy_(made.model.embed_tokens.weight.data)
     made.save_pretrained(tmp_path)
     flag(tmp_path, claim)
+    if state == "nearly":
+        held = load_file(tmp_path / "model.safetensors")
+        held["lm_head.weight"] = held["model.embed_tokens.weight"].bfloat16()
+        save_file(held, tmp_path / "model.safetensors", {"format": "pt"})
     _, (row,), _ = audit(tmp_path)
     assert row["state"] == state
     said = next(x["outcome"] for x in row["loaders"] if x["loader"] == "transformers")
