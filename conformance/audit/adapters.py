@@ -48,7 +48,6 @@ def _held(folder: Path) -> Mapping[str, Tensor]:
     for name in ("adapter_model.safetensors", "adapter_model.bin"):
         if (folder / name).exists():
             path = inside(folder, name, said(folder))
-            check_link(folder, path)
             return safetensors_of(path)[0] if name.endswith(".safetensors") else torch_files.tensors(path)
     raise Unreadable(f"{said(folder)} has an adapter_config.json and no adapter_model.safetensors or .bin")
 

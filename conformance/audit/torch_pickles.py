@@ -6,6 +6,7 @@ A tensor comes out as what its pickle says of it: a key of the archive, an offse
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -231,13 +232,7 @@ def views(raw: bytes) -> dict[str, View]:
     """Every tensor of a pickle by its way through the dictionaries, joined by dots. Raises Unreadable."""
     machine = _Machine()
     try:
-        for step, (opcode, argument, _) in enumerate(pickletools.genops(raw)):
-            if step > _LIMIT:
-                raise Unreadable("its pickle takes more steps than any checkpoint")
-            action = _ACTIONS.get(opcode.name)
-            if action is None:
-                raise Unreadable(f"its pickle has the opcode {opcode.name}, which no table needs; nothing was executed")
-            action(machine, argument)
+        _run(machine, raw)
     except Unreadable:
         raise
     except Exception as error:  # whatever a mangled pickle runs into
@@ -245,6 +240,18 @@ def views(raw: bytes) -> dict[str, View]:
     found: dict[str, View] = {}
     _collect(machine.stack[-1] if machine.stack else None, "", found, set(), 0)
     return found
+
+
+def _run(machine: _Machine, raw: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pickletools warns of odd strings before they are refused
+        for step, (opcode, argument, _) in enumerate(pickletools.genops(raw)):
+            if step > _LIMIT:
+                raise Unreadable("its pickle takes more steps than any checkpoint")
+            action = _ACTIONS.get(opcode.name)
+            if action is None:
+                raise Unreadable(f"its pickle has the opcode {opcode.name}, which no table needs; nothing was executed")
+            action(machine, argument)
 
 
 def _collect(value: Any, path: str, found: dict[str, View], seen: set[int], depth: int) -> None:
