@@ -20,7 +20,7 @@ from ..console import columns, say, show
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Write the report for a pull request's summary.")
 @click.option("--quiet", is_flag=True, help="Print the verdict only; of many paths, those that do not agree.")
 def audit(paths: tuple[str, ...], out: str | None, quiet: bool, **files: Any) -> int:
-    """Does what is stored in PATH agree with what its config claims about the tie?
+    """Say whether stored tables agree with what the config claims.
 
     \b
     PATH is a folder (config.json beside safetensors or torch files), a file

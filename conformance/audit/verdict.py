@@ -147,7 +147,7 @@ def _decided(
     """Verdict, its sentence, and what mends it."""
     if tables.why:
         return "not decidable", tables.why, "", ""
-    if state == "unknown":
+    if state == "unknown" and not (tied is False and comparison):
         return "not decidable", comparison.detail if comparison else "no table was found", "", ""
     if tied is None:
         return _unclaimed(checkpoint, claim, tables, state)
@@ -176,7 +176,8 @@ def _seen(tables: Tables, state: State) -> str:
         return f"one table, {names[0]}"
     if state == "one table":
         return f"one table under {' and '.join(dict.fromkeys(names))}"
-    return f"two {'equal' if state == 'equal' else 'nearly equal' if state == 'nearly' else 'different'} tables, {' and '.join(names)}"
+    words = {"equal": "two equal tables", "nearly": "two nearly equal tables", "different": "two different tables"}
+    return f"{words.get(state, 'two tables that cannot be compared')}, {' and '.join(names)}"
 
 
 def _tied(

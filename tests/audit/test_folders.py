@@ -203,3 +203,53 @@ def test_a_report_replaces_nothing_that_is_audited(tiecheck, tmp_path):
 
 def test_no_path(tiecheck):
     assert tiecheck("audit")[0] == 2
+
+
+def test_without_transformers_the_table_that_is_shipped_answers(audit, tmp_path, monkeypatch):
+    from tiecheck.conformance.audit import installed
+
+    monkeypatch.setattr(installed, "version", lambda: None)
+    folder = checkpoint(tmp_path / "m", E, None, model_type="gpt2", architectures=["GPT2LMHeadModel"])
+    status, (row,), _ = audit(folder)
+    assert (
+        status == 0
+        and "comes with tiecheck" in row["claim"]["says"]
+        and "comes with tiecheck" in row["claim"]["obeyed"]
+    )
+
+
+def test_another_transformers_is_asked_itself(audit, tmp_path, monkeypatch):
+    from tiecheck.conformance.audit import installed
+
+    monkeypatch.setattr(installed, "version", lambda: "99.0")
+    folder = checkpoint(tmp_path / "m", E, None, model_type="gpt2", architectures=["GPT2LMHeadModel"])
+    status, (row,), _ = audit(folder)
+    assert status == 0 and "transformers 99.0, installed" in row["claim"]["says"]
+    assert "transformers 99.0, installed" in row["claim"]["obeyed"]
+
+
+def test_packed_tables_are_compared_by_their_bytes(audit, tmp_path):
+    packed = np.random.default_rng(0).integers(0, 2**32, (V, 2), dtype=np.uint32)
+    folder = checkpoint(tmp_path / "m", packed, packed.copy(), tie_word_embeddings=True)
+    status, (row,), _ = audit(folder)
+    assert (status, row["state"]) == (0, "equal")
+    status, (row,), _ = audit(checkpoint(tmp_path / "m", packed, packed + 1, tie_word_embeddings=True))
+    assert (status, row["verdict"], row["state"]) == (2, "not decidable", "unknown")
+
+
+def test_a_head_that_was_packed_by_a_quantizer_is_seen(audit, tmp_path):
+    from safetensors.numpy import save_file
+
+    folder = checkpoint(tmp_path / "m", tie_word_embeddings=False)
+    save_file(
+        {
+            "model.embed_tokens.weight": E,
+            "lm_head.qweight": np.ones((1, V), np.int32),
+            "lm_head.scales": np.ones((1, V), np.float16),
+        },
+        folder / "model.safetensors",
+    )
+    status, (row,), _ = audit(folder)
+    assert (status, row["verdict"], row["state"]) == (0, "agreement", "unknown"), row
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace("false", "true"))
+    assert audit(folder)[0] == 2
