@@ -1,4 +1,4 @@
-"""The command line: ``run``, ``spec`` and ``list``. Nothing heavy is imported before a command needs it.
+"""The command line: ``run``, ``spec`` and ``list``, and where the others hang. Nothing heavy is imported before a command needs it.
 
 Exit statuses: 0 conforms, 1 does not, 2 nothing was judged (bad input, one sentence on standard error), 3 a defect of
 tiecheck itself, 130 interrupted.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__, many
+from .audit.command import audit
 from .cli_options import steering
 from .console import Progress, abandon_stdout, columns, leave, say, show, stdout_is_stderr, trace
 
@@ -223,6 +224,7 @@ def _backends() -> list[Any]:
 
 cli.add_command(many.matrix)
 cli.add_command(many.compare)
+cli.add_command(audit)
 
 
 @contextlib.contextmanager

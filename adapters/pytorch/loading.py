@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tiecheck.conformance.errors import TieLost, line
+from tiecheck.conformance.errors import TieLost, clean
 from tiecheck.conformance.foreign import foreign
 from tiecheck.conformance.operations import Inapplicable, Operation
 from torch import Tensor, nn
@@ -126,7 +126,7 @@ def _two_tables(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
         warnings.simplefilter("always")
         made = _filled_from(subject, fresh, state)
     if any(key.rpartition(".")[0] in str(w.message) for w in told for key in keys):
-        raise RuntimeError(f"it warns: {line(told[0].message)}")
+        raise RuntimeError(f"it warns: {clean(str(told[0].message))}")
     return made
 
 

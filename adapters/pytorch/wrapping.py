@@ -163,6 +163,10 @@ def _on_ends(change: Change, both: bool) -> Callable[[TorchSubject, Fresh], Torc
     return perform
 
 
+def _pruned(module: nn.Module, name: str) -> None:
+    prune.l1_unstructured(module, name, amount=0.2)  # type: ignore[no-untyped-call]
+
+
 def _several(change: str, one: str, both: str, put: Change, word: str, recounts: bool = False) -> tuple[Operation, ...]:
     return tuple(
         Operation(word, f"{change}({where}, 'weight')", _on_ends(put, where == both), exact=False, recounts=recounts)
@@ -205,7 +209,7 @@ def _quantized(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
 
     with warnings.catch_warnings(), _supported_engine():
         warnings.simplefilter("ignore")
-        made = quantize_dynamic(copy.deepcopy(subject.module).eval(), {nn.Linear}, dtype=torch.qint8)
+        made = quantize_dynamic(copy.deepcopy(subject.module).eval(), {nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
     return subject.after(made)
 
 
@@ -251,7 +255,7 @@ WRAPPING: tuple[Operation, ...] = (
         "prune.l1_unstructured",
         "embedding",
         "embedding and head",
-        lambda module, name: prune.l1_unstructured(module, name, amount=0.2),
+        _pruned,
         "prune",
     ),
     Operation("compile", "torch.compile(model, backend='eager')", _compiled("eager"), gradients=True),

@@ -4,7 +4,7 @@ import json
 from importlib.resources import files
 from typing import Any
 
-NAMES = ("report-1", "matrix-1")
+NAMES = ("report-1", "matrix-1", "audit-1")
 
 
 def load(name: str) -> dict[str, Any]:

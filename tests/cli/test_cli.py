@@ -159,7 +159,7 @@ def test_near_words_are_offered(fake_run, tiecheck, words, hint):
 def test_what_is_not_built_is_not_mentioned(tiecheck, option):
     assert option not in tiecheck("run", "--help")[1] and option in tiecheck("matrix", "--help")[1]
     commands = tiecheck("--help")[1].split("Commands:")[1]
-    assert re.findall(r"^  (\S+)", commands, re.MULTILINE) == ["compare", "list", "matrix", "run", "spec"]
+    assert re.findall(r"^  (\S+)", commands, re.MULTILINE) == ["audit", "compare", "list", "matrix", "run", "spec"]
 
 
 def test_not_judged(fake_run, tiecheck, tmp_path):

@@ -1,0 +1,165 @@
+"""``--write OUT``: a copy of a folder with the mend in it, audited before it gets its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotJudged
+from .checkpoint import Checkpoint, units
+from .claims import BY_DECODER, SPELLINGS
+from .installed import FLAG
+from .rows import Row
+from .safely import check_link, read_json, said
+from .tensors import BLOCK, Tensor, opened
+
+
+def mended(rows: list[Row], path: Path, out: Path) -> list[Row]:
+    """The row of the copy; none where nothing is to be mended. Raises NotJudged where it cannot be written or proved."""
+    if len(rows) != 1:
+        raise NotJudged(f"--write mends one checkpoint at a time, and {said(path)} holds {len(rows)}")
+    row = rows[0]
+    if row.verdict == "agreement" and not row.action:
+        raise NotJudged(f"{said(path)} needs no mend, and nothing was written: {row.message}")
+    if not row.action:
+        raise NotJudged(f"no mend of {said(path)} can be written: {row.message}")
+    if not path.is_dir() or row.format not in ("safetensors", "torch"):
+        raise NotJudged(f"--write mends a folder of safetensors or torch files, and {said(path)} is none")
+    checkpoint = units(path)[0].read()
+    if row.action in ("drop head", "write head") and checkpoint.format != "safetensors":
+        raise NotJudged(f"--write rewrites safetensors, and {said(path)} holds its tables in {checkpoint.format} files")
+    try:
+        return [_written(row, checkpoint, path, out)]
+    except OSError as error:
+        raise NotJudged(f"{said(out)} cannot be written: {error.strerror or error}") from None
+
+
+def _written(row: Row, checkpoint: Checkpoint, path: Path, out: Path) -> Row:
+    """Beside its place first: nobody sees half a checkpoint under the name."""
+    from .verdict import judged
+
+    staged = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=".tiecheck-"))
+    try:
+        os.chmod(staged, 0o755)
+        done = _mend(row, checkpoint, staged)
+        _copy(path, staged, done)
+        proof = judged(units(staged)[0].read())
+        if proof.verdict != "agreement":
+            raise NotJudged(f"the mend ({row.action}) does not do: {proof.message}")
+        os.rename(staged, out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    notes = (*proof.notes, f"written by `{row.action}`, and audited")
+    return replace(proof, path=str(out), notes=notes)
+
+
+def _mend(row: Row, checkpoint: Checkpoint, staged: Path) -> set[str]:
+    """Write what changes; the names of those files."""
+    if row.action == "set flag true":
+        return _flag(checkpoint, staged, True)
+    if row.action == "set flag false":
+        return _flag(checkpoint, staged, False)
+    names = {table.role: table.tensor.name for table in row.tables[:2]}
+    if row.action == "drop head":
+        return _rewritten(checkpoint, staged, drop=names["head"])
+    return _rewritten(checkpoint, staged, add=("lm_head.weight", names["embedding"])) | _flag(checkpoint, staged, False)
+
+
+def _flag(checkpoint: Checkpoint, staged: Path, value: bool) -> set[str]:
+    """The flag at the level that counts, and at every other that has it."""
+    config = read_json(checkpoint.path / "config.json")
+    inner = config.get("decoder") if config.get("model_type") in BY_DECODER else config
+    target = inner if isinstance(inner, dict) else config
+    present = [key for key in SPELLINGS if key in target]
+    _set(config, value)
+    for key in present or [FLAG]:
+        target[key] = value
+    (staged / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {"config.json"}
+
+
+def _set(level: dict[str, Any], value: bool) -> None:
+    for key, inner in level.items():
+        if key in SPELLINGS:
+            level[key] = value
+        elif isinstance(inner, dict):
+            _set(inner, value)
+
+
+def _rewritten(checkpoint: Checkpoint, staged: Path, drop: str = "", add: tuple[str, str] | None = None) -> set[str]:
+    """The one file that holds the table, without a tensor or with one more; and the index."""
+    changed = checkpoint.tensors[drop or (add[1] if add else "")].file
+    kept = {name: t for name, t in checkpoint.tensors.items() if t.file == changed and name != drop}
+    if add is not None:
+        kept[add[0]] = checkpoint.tensors[add[1]]
+    _save(staged / changed.relative_to(checkpoint.path), kept, _metadata(changed))
+    written = {str(changed.relative_to(checkpoint.path))}
+    for index in checkpoint.path.glob("*.safetensors.index.json"):
+        listed = read_json(index, 1 << 30)
+        listed["weight_map"].pop(drop, None)
+        if add is not None:
+            listed["weight_map"][add[0]] = changed.name
+        total = sum(t.nbytes for name, t in checkpoint.tensors.items() if name != drop)
+        total += checkpoint.tensors[add[1]].nbytes if add else 0
+        if isinstance(listed.get("metadata"), dict):
+            listed["metadata"]["total_size"] = total
+        (staged / index.name).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+        written.add(index.name)
+    return written
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as opened_file:
+        return dict(opened_file.metadata() or {})
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A safetensors file, streamed: the widest elements first, as the library lays them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    order = sorted(tensors.items(), key=lambda item: (-item[1].item, item[0]))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, tensor in order:
+        dtype = tensor.dtype
+        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [end, end + tensor.nbytes]}
+        end += tensor.nbytes
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in order:
+            for block in _bytes(tensor):
+                stream.write(block)
+
+
+def _bytes(tensor: Tensor) -> Iterable[bytes]:
+    handle = opened(tensor.file)
+    try:
+        for start in range(0, tensor.nbytes, BLOCK):
+            yield os.pread(handle, min(BLOCK, tensor.nbytes - start), tensor.offset + start)
+    finally:
+        os.close(handle)
+
+
+def _copy(path: Path, staged: Path, done: set[str]) -> None:
+    """Everything else, as it is; links become what they lead to."""
+    for root, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not (Path(root) / name).is_symlink()]
+        for name in files:
+            source = Path(root) / name
+            inner = source.relative_to(path)
+            if str(inner) in done:
+                continue
+            check_link(path, source)
+            if not source.is_file():
+                raise NotJudged(f"{said(source)} is no regular file, and is not copied")
+            (staged / inner).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, staged / inner)
