@@ -15,10 +15,13 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def few_compilers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.compile and torch.export take seconds for a model that everything else judges in one: tests that are about them
-    are marked ``compiles``, and the others do without."""
-    if request.node.get_closest_marker("compiles") is None:
-        wrapping = importlib.import_module("tiecheck.adapters.pytorch.wrapping")
-        kept = tuple(op for op in wrapping.WRAPPING if op.word not in ("compile", "export"))
-        monkeypatch.setattr(wrapping, "WRAPPING", kept)
+def few_operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test is not about is not performed: the operations that are SHOULDs change no verdict and take half of the time,
+    torch.compile and torch.export seconds each. Tests of the former are marked ``operations``, of the latter ``compiles``."""
+    if request.node.get_closest_marker("compiles") is not None:
+        return
+    wanted = request.node.get_closest_marker("operations") is not None
+    for module, name in (("loading", "LOADING"), ("wrapping", "WRAPPING")):
+        home = importlib.import_module(f"tiecheck.adapters.pytorch.{module}")
+        kept = tuple(op for op in getattr(home, name) if wanted and op.word not in ("compile", "export"))
+        monkeypatch.setattr(home, name, kept)

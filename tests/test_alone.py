@@ -27,10 +27,13 @@ def no_hooks_left() -> Iterator[None]:
 def _cases(wanted: Iterable[Alone]) -> list[Any]:
     """Compilers take their time: only where they are asked."""
     compiled = ("persistence.compile", "persistence.export")
-    return [
-        pytest.param(a, id=a.requirement, marks=[pytest.mark.compiles] if a.requirement in compiled else [])
-        for a in wanted
-    ]
+
+    def marks(alone: Alone) -> list[Any]:
+        if alone.requirement in compiled:
+            return [pytest.mark.compiles]
+        return [pytest.mark.operations] if alone.requirement.startswith("persistence.") else []
+
+    return [pytest.param(a, id=a.requirement, marks=marks(a)) for a in wanted]
 
 
 @pytest.mark.parametrize("alone", _cases(ALONE))

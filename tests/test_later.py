@@ -89,6 +89,7 @@ def test_quick_does_nothing_to_a_model() -> None:
     assert set(verdicts(report).values()) == {"skip"}
 
 
+@pytest.mark.operations
 def test_an_untied_model_is_trained_and_operated_on_as_untied() -> None:
     def untied() -> nn.Module:
         model = Tied(False)
@@ -117,6 +118,7 @@ class ForcedOnLoad(Tied):
         return kept
 
 
+@pytest.mark.operations
 def test_a_large_model_gets_fewer_operations_and_the_report_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gather, "LARGE_TABLE", 64)
     report = check(lambda: Tied(False))

@@ -13,6 +13,7 @@ from alone_operations import LOSES, One
 from tiecheck.conformance import check
 from tiecheck.conformance.requirement import requirements
 
+pytestmark = pytest.mark.operations
 ROOT = Path(__file__).resolve().parent.parent
 
 PACKAGE = """

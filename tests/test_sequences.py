@@ -16,6 +16,7 @@ from tiecheck.conformance import check, sequences
 from tiecheck.conformance.report import Report, Result
 from tiecheck.conformance.requirement import requirements
 
+pytestmark = pytest.mark.operations
 SEQUENCE = "persistence.sequence"
 SHOULDS = tuple(r.id for r in requirements() if r.chapter == "persistence" and r.level == "SHOULD")
 

@@ -23,6 +23,7 @@ TYPES = (
 
 
 @pytest.mark.slow
+@pytest.mark.operations
 @pytest.mark.parametrize("name", TYPES)
 def test_a_type_keeps_its_tie_in_a_row(name: str) -> None:
     report = check(f"hf:{name}", "tied", profile="full", select="persistence", deselect=LOSES)
