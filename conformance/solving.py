@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import tolerances
+from . import scaled, tolerances
 from .algebra import CHUNK, Data, Explained, is_normalized, low_rank, not_transposed, problem_of, times_rows
 from .evidence import Array
 
@@ -80,6 +80,21 @@ def laws(seen: Pass, columns: int) -> list[Law]:
         bias, biased = biases[j]
         out.append(Law(caps[k], norms[m], biased, bias, tokens[t]))
     return out
+
+
+def _freed(seen: Pass, table: Array, logits: Array, columns: int) -> list[Law]:
+    """The declared map with a scale for each token that nobody declared, where the logits say which."""
+    law = laws(seen, columns)[0]
+    left = law.undone(logits)
+    if left is None or law.biased or law.normalized or law.token is not None:
+        return []
+    rows = table.astype(np.float64)
+    if seen.units:
+        hidden = _hidden(seen, law, table.shape)
+        token = None if hidden is None else scaled.read_back(left, hidden, rows, seen.units)
+    else:
+        token = scaled.solved(left, rows)
+    return [] if token is None else [dataclasses.replace(law, token=token)]
 
 
 def _dtype(seen: Pass) -> str:
@@ -161,6 +176,9 @@ def solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | 
         first = first or tried
     if first is None:
         return None
+    for tried in _solutions(seen, table[:columns], logits, _freed(seen, table[:columns], logits, columns)):
+        if tried.fits:
+            return tried.form(columns)
     narrow = _narrower(seen, table[:columns], lambda rows: _solutions(seen, rows, logits, laws(seen, columns)[:1]))
     problem = "narrow" if narrow else _beside(first.left - first.offset, first.right, first.bound)
     return _unfound(first, columns, problem, narrow)
@@ -202,6 +220,9 @@ def read_back(seen: Pass, table: Array, logits: Array, columns: int) -> Explaine
         first = first or tried
     if first is None:
         return None
+    for tried in _readings(seen, table[:columns], logits, _freed(seen, table[:columns], logits, columns)):
+        if tried.fits:
+            return tried.form(columns)
     problem, narrow = "", ""
     if not_transposed(table, seen.blank, seen.dtype):
         problem = "not-transposed"

@@ -59,3 +59,23 @@ def test_a_table_that_the_optimizer_is_given_twice_is_said_to_be() -> None:
     report = check(module.build, Declaration(**module.TRUTH["declare"]))
     listed = next(r for r in report.results if r.id == "count.enumerated-once")
     assert listed.verdict == "fail" and report.diagnosis[0].cause == "listed-twice"
+
+
+@pytest.mark.parametrize("name", ["wrong_scale_per_token", "wrong_wide_scale_per_token"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_scale_per_token_is_seen_in_equal_rows_and_in_the_map(name: str, seed: int) -> None:
+    module = importlib.import_module(f"handlm.models.{name}")
+    report = check(module.build, Declaration(**module.TRUTH["declare"]), seed=seed)
+    by_id = {r.id: r for r in report.results}
+    assert by_id["projection.equal-rows"].verdict == by_id["projection.scale"].verdict == "fail"
+    assert by_id["projection.linear"].verdict == "pass", by_id["projection.linear"].message
+    assert report.diagnosis[0].cause == "undeclared-scale"
+
+
+def test_a_row_that_the_projection_does_not_read_has_no_bias() -> None:
+    """A row of zeros that is not read keeps its logit; so does a row that is made equal to another."""
+    module = importlib.import_module("handlm.models.wrong_last_rows_copied")
+    for seed in range(6):
+        report = check(module.build, Declaration(**module.TRUTH["declare"]), seed=seed)
+        causes = [d.cause for d in report.diagnosis]
+        assert not {"undeclared-bias", "undeclared-scale"} & set(causes), (seed, causes)
