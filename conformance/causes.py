@@ -306,7 +306,7 @@ ELSEWHERE: dict[str, Cause] = {
     ),
     "listed-twice": Cause(
         "Every enumeration lists the shared table once; twice, an optimizer steps it twice.",
-        "Drop duplicates by identity",
+        "Drop duplicates by identity where the list is made that the optimizer goes through",
     ),
     "not-listed": Cause("The table is what the optimizer is given.", "Give it to the optimizer, once"),
     "lost-on-train-mode": Cause(
@@ -327,6 +327,11 @@ ELSEWHERE: dict[str, Cause] = {
 MOVED = Cause(
     "One optimizer step moves the one table once, by its formula; decay and clipping see it once.",
     "Give the optimizer each parameter once, in its groups and in what names the weights to decay, too",
+)
+# Where the projection was tied by force, what lies unused is the matrix that it should read.
+UNREAD = Cause(
+    "A model that is declared untied reads a matrix of its own in each use, and none lies unused.",
+    "Let the projection read it: then the model is untied, and nothing is left over",
 )
 MOVED_TITLE = "an optimizer step moves the table by something else than its formula"
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .causes import CAUSES, ELSEWHERE, GENERIC, MOVED, MOVED_TITLE, unlisted
+from .causes import CAUSES, ELSEWHERE, GENERIC, MOVED, MOVED_TITLE, UNREAD, unlisted
 from .evidence import Case
 from .report import Diagnosis
 from .requirement import Finding
@@ -112,6 +112,8 @@ def diagnose(
             and (findings[ids[0]].counterexample or {}).get("side") == "lookup"
         ):
             text, title = MOVED, MOVED_TITLE
+        if cause == "miscounted" and ids == ["count.no-dead-table"] and "forced-tie" in groups:
+            text = UNREAD
         seen = "; ".join(dict.fromkeys(findings[i].message for i in ids))
         where = next(
             (str(findings[i].counterexample["where"]) for i in ids if (findings[i].counterexample or {}).get("where")),  # type: ignore[index]

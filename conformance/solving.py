@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import tolerances
+from . import scaled, tolerances
 from .algebra import CHUNK, Data, Explained, is_normalized, low_rank, not_transposed, problem_of, times_rows
 from .evidence import Array
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .evidence import Pass
 
 ROUNDS = 6
+# Scalars of a table beyond which a cap that nobody declared is not searched for.
+CAPPED = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,59 @@ def laws(seen: Pass, columns: int) -> list[Law]:
         bias, biased = biases[j]
         out.append(Law(caps[k], norms[m], biased, bias, tokens[t]))
     return out
+
+
+def _undeclared(seen: Pass, table: Array, logits: Array, columns: int) -> Iterator[Law]:
+    """Maps with numbers in them that nobody declared and the logits say."""
+    yield from _freed(seen, table, logits, columns)
+    yield from _capped(seen, table, logits, columns)
+
+
+def _capped(seen: Pass, table: Array, logits: Array, columns: int) -> list[Law]:
+    """The declared map with a cap of another size: the one that leaves least of the logits, worked out to the last digit."""
+    plain = laws(seen, columns)[0]
+    if plain.biased or plain.normalized or table.size > CAPPED:
+        return []
+    read = [logits] + [w.after[:, :columns] for w in (*seen.units, *([seen.blank] if seen.blank else []))]
+    top = max(float(np.abs(z).max()) for z in read)
+
+    def law(excess: float) -> Law:
+        return dataclasses.replace(plain, cap=top * (1 + float(np.exp(excess))))
+
+    def left_over(excess: float) -> Array:
+        attempt = _readings if seen.units else _solutions
+        tried = next(attempt(seen, table, logits, [law(excess)]), None)
+        if tried is None:
+            return np.full(logits.size, np.inf)
+        return np.asarray((tried.hidden @ tried.right.T - tried.left) / np.linalg.norm(tried.left)).ravel()
+
+    grid = np.linspace(-16, 5, 85)
+    sizes = [float((left_over(excess) ** 2).sum()) for excess in grid]
+    best = float(grid[int(np.argmin(sizes))])
+    if not np.isfinite(min(sizes)):
+        return []
+    for _ in range(2 * ROUNDS):
+        rest = left_over(best)
+        slope = (left_over(best + tolerances.RANK**0.5) - rest) / tolerances.RANK**0.5
+        best -= float(np.clip((slope * rest).sum() / ((slope**2).sum() + tolerances.TINY), -0.25, 0.25))
+        if not np.isfinite(best):
+            return []
+    return [law(best)]
+
+
+def _freed(seen: Pass, table: Array, logits: Array, columns: int) -> list[Law]:
+    """The declared map with a scale for each token that nobody declared, where the logits say which."""
+    law = laws(seen, columns)[0]
+    left = law.undone(logits)
+    if left is None or law.biased or law.normalized or law.token is not None:
+        return []
+    rows = table.astype(np.float64)
+    if seen.units:
+        hidden = _hidden(seen, law, table.shape)
+        token = None if hidden is None else scaled.read_back(left, hidden, rows, seen.units)
+    else:
+        token = scaled.solved(left, rows)
+    return [] if token is None else [dataclasses.replace(law, token=token)]
 
 
 def _dtype(seen: Pass) -> str:
@@ -161,6 +216,9 @@ def solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | 
         first = first or tried
     if first is None:
         return None
+    for tried in _solutions(seen, table[:columns], logits, _undeclared(seen, table[:columns], logits, columns)):
+        if tried.fits:
+            return tried.form(columns)
     narrow = _narrower(seen, table[:columns], lambda rows: _solutions(seen, rows, logits, laws(seen, columns)[:1]))
     problem = "narrow" if narrow else _beside(first.left - first.offset, first.right, first.bound)
     return _unfound(first, columns, problem, narrow)
@@ -176,7 +234,7 @@ def _unfound(first: _Tried, columns: int, problem: str, narrow: str) -> Explaine
     return dataclasses.replace(first.form(columns), found=False, problem=problem, worst=worst)
 
 
-def _solutions(seen: Pass, table: Array, logits: Array, tries: list[Law]) -> Iterator[_Tried]:
+def _solutions(seen: Pass, table: Array, logits: Array, tries: Iterable[Law]) -> Iterator[_Tried]:
     for law in tries:
         left = law.undone(logits)
         if left is None or (law.biased and logits.shape[0] < 3):
@@ -202,6 +260,9 @@ def read_back(seen: Pass, table: Array, logits: Array, columns: int) -> Explaine
         first = first or tried
     if first is None:
         return None
+    for tried in _readings(seen, table[:columns], logits, _undeclared(seen, table[:columns], logits, columns)):
+        if tried.fits:
+            return tried.form(columns)
     problem, narrow = "", ""
     if not_transposed(table, seen.blank, seen.dtype):
         problem = "not-transposed"
@@ -211,7 +272,7 @@ def read_back(seen: Pass, table: Array, logits: Array, columns: int) -> Explaine
     return _unfound(first, columns, problem, narrow)
 
 
-def _readings(seen: Pass, table: Array, logits: Array, tries: list[Law]) -> Iterator[_Tried]:
+def _readings(seen: Pass, table: Array, logits: Array, tries: Iterable[Law]) -> Iterator[_Tried]:
     for law in tries:
         left, hidden = law.undone(logits), _hidden(seen, law, table.shape)
         if left is None or hidden is None:

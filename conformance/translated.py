@@ -175,11 +175,7 @@ class Translated:
     def ends(self) -> tuple[End, End | None]:
         """The leaves that both uses read. Raises NotJudged where no lookup was found."""
         if self._ends is None:
-            named = [self._named(word) for word in (self.declared.table, self.declared.head)]
-            found: tuple[End | None, End | None] = (None, None)
-            if named[0] is None or (named[1] is None and not self.declared.tied):
-                found = self._found()
-            table, head = named[0] or found[0], named[1] or found[1]
+            table, head = self._as_named()
             if table is None:
                 raise NotJudged(
                     "no table was found: writing a row of any leaf does not move the logits as a lookup's would"
@@ -187,6 +183,21 @@ class Translated:
             self._ends = (table, head)
             self._owners = self._same_memory()
         return self._ends
+
+    def _as_named(self) -> tuple[End | None, End | None]:
+        """What the declaration names, and what is found of the rest."""
+        named = [self._named(word) for word in (self.declared.table, self.declared.head)]
+        found: tuple[End | None, End | None] = (None, None)
+        if named[0] is None or (named[1] is None and not self.declared.tied):
+            found = self._found()
+        return named[0] or found[0], named[1] or found[1]
+
+    def _find_again(self) -> None:
+        """A step may have put other arrays in the place of what both uses read: which leaves they are is asked anew."""
+        table, head = self._as_named()
+        if table is not None:
+            self._ends = (table, head)
+            self._owners = self._same_memory()
 
     def _found(self) -> tuple[End | None, End | None]:
         """What `leaves.find` finds, with other tokens where the first are read for something else, too (token types)."""
@@ -387,7 +398,7 @@ class Translated:
 
         The loss is the mean cross-entropy; its gradient at the logits, (softmax - one hot) / N, is worked out here.
         """
-        table, head = self.ends
+        table, _ = self.ends
         rows = np.arange(min(self.table().shape[0], 256))
         epsilon = float(getattr(self.leaves, "epsilon", EPSILON))
         step = Step(kind, decay=DECAY, epsilon=epsilon, rows=rows, dtype=self.table().dtype.name, corrections="float32")
@@ -414,13 +425,20 @@ class Translated:
                 )
             apply({n: (np.asarray(g, dtype=np.float64) * clipped).astype(g.dtype) for n, g in shares.items()})
             if i == 0:
-                other = self.head() if head is not None and self.declared.tied else None
-                step = dataclasses.replace(
-                    step,
-                    after=np.array(self.table()[rows], dtype=np.float64),
-                    head=None if other is None else np.array(other[rows], dtype=np.float64),
-                )
+                after, other = self._after_step(rows)
+                step = dataclasses.replace(step, after=after, head=other)
         return step
+
+    def _after_step(self, rows: Array) -> tuple[Array, Array | None]:
+        """Rows as both sides now read them; None for a projection that reads no leaf, or one of another shape."""
+        self._find_again()
+        table, head = self.ends
+        one = self.table()
+        other = one if head == table else self.head()
+        after = np.array(one[rows], dtype=np.float64)
+        if other is None or not self.declared.tied or other.shape != one.shape:
+            return after, None
+        return after, np.array(other[rows], dtype=np.float64)
 
     def _loss_cotangent(self, probe: Probe, i: int) -> Array:
         logits = self.logits(probe.ids)

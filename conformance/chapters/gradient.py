@@ -154,7 +154,7 @@ def _name_head(seen: Pass, head: Off, off: Array) -> Finding:
             **facts,
         )
     if zero.all():
-        if seen.along is not None and _agrees(seen):
+        if seen.along is not None and _agrees(seen) and _follows(seen):
             return failed(
                 "missing-rows",
                 "rows that no lookup read get no gradient; the rows that were read get both shares",
@@ -203,6 +203,14 @@ def _agrees(seen: Pass) -> bool:
     assert seen.along is not None and seen.gradient is not None and seen.gradient.table is not None
     claim = float((seen.gradient.table[seen.along.rows] * seen.along.direction).sum())
     return any(abs(q - claim) <= tolerances.difference_loss(q) for q in seen.along.quotients)
+
+
+def _follows(seen: Pass) -> bool:
+    """Whether the projection reads what is written to the table: of a copy, differences measure the lookup's share alone."""
+    writing = seen.through
+    if writing is None:
+        return True
+    return bool(np.any(writing.before[:, writing.rows[0]] != writing.after[:, writing.rows[0]]))
 
 
 def _clamped(got: Array, expected: Array, bound: Array) -> bool:

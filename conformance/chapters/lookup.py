@@ -82,14 +82,14 @@ def reaches(case: Case) -> Finding:
             others = " and ".join(f"row {other}" for other in case.instead)
             return failed(
                 "wrong-rows",
-                f"token {row} reads {others}, and not row {row}: even ids of token {row} alone do not depend on that",
+                f"token {row} reads {others}, and not row {row}: where the ids are nothing but token {row}, writing row {row} moves no logit",
                 row=row,
                 rows=list(case.unreached),
                 seen=list(case.instead),
             )
         return failed(
             "partial-tie",
-            f"row {row} is looked up, but even ids of token {row} alone do not depend on it",
+            f"row {row} is not what token {row} reads: where the ids are nothing but that token, writing the row moves no logit",
             row=row,
             rows=list(case.unreached),
         )

@@ -136,7 +136,7 @@ def scale(case: Case) -> Finding:
             low, high = float(form.token_scale.min()), float(form.token_scale.max())
             return failed(
                 "undeclared-scale",
-                f"each token has a scale of its own, from {low:.4g} to {high:.4g}",
+                f"each token has a scale of its own, from {low:.4g} to {high:.4g}{_common(form)}",
                 where=_where(seen),
                 expected=wanted,
             )
@@ -169,6 +169,10 @@ def scale(case: Case) -> Finding:
                 where=_where(seen),
             )
     return passed("scaled as declared")
+
+
+def _common(form: Explained) -> str:
+    return "" if form.origin == "seen" else " of their mean"
 
 
 def _factor_seen(seen: Pass, wanted: float) -> bool:
@@ -424,6 +428,11 @@ def _writings(case: Case) -> list[tuple[Pass, Writing]]:
     return [(s, s.writing) for s in case.passes if s.writing is not None and _moves(s.writing)]
 
 
+def _follows(writing: Writing, token: int) -> bool:
+    """Whether the token's logit is made of the row that was written; else nothing can be said of it by writing that row."""
+    return bool(np.any(writing.before[:, token] != writing.after[:, token]) or not np.any(writing.after[:, token]))
+
+
 _NO_WRITE = "no row can be written that the pass does not read (the table is computed, or every row is read)"
 _UNMOVED = "a write to the table does not move the logits (see storage.write-through)"
 
@@ -508,8 +517,10 @@ def zero_row(case: Case) -> Finding:
             continue  # found out and named by projection.bias or projection.normalization
         if form.asked and not form.found:
             continue  # no map was found at all: projection.linear
-        asked = True
         token = int(writing.rows[writing.roles.index("zero")])
+        if not _follows(writing, token):
+            continue
+        asked = True
         value = float(np.abs(writing.after[:, token]).max())
         if value > tolerances.zero_logit(writing.before, seen.dtype):
             return failed(
@@ -522,7 +533,9 @@ def zero_row(case: Case) -> Finding:
     return (
         passed("a zero row gives a zero logit")
         if asked
-        else skipped(_no_write(case, "a bias or a normalization stands in the way, or no map was found"))
+        else skipped(
+            _no_write(case, "a bias or a normalization stands in the way, no map was found, or the row is not read")
+        )
     )
 
 
@@ -544,28 +557,47 @@ def zero_row(case: Case) -> Finding:
 )
 def equal_rows(case: Case) -> Finding:
     asked = False
+    why = "a bias or scale per token stands in the way"
     for seen, writing in _writings(case):
         if "copy" not in writing.roles or case.declared.output_bias or case.declared.scale_parameter:
             continue
         form = seen.explained
-        if form.problem == "weak" or (form.found and (form.bias is not None or form.token_scale is not None)):
+        if form.problem == "weak" or (form.found and form.bias is not None):
             continue
-        asked = True
         token = int(writing.rows[writing.roles.index("copy")])
+        if not _follows(writing, token):
+            why = _UNMOVED
+            continue
         one, other = writing.after[:, token], writing.after[:, writing.source]
         gap = float(np.abs(one - other).max())
         magnitude = np.abs(np.stack([one, other])).max() + np.abs(writing.before).max()
-        if gap > tolerances.equal_logits(magnitude, seen.dtype, seen.table_dtype):
-            if form.asked and not form.found:
-                continue  # no map was found at all: projection.linear
-            return failed(
-                "undeclared-scale",
-                f"tokens {token} and {writing.source} have equal rows and logits that differ by {gap:.4g}",
-                token=token,
-                other=writing.source,
-            )
-    return (
-        passed("equal rows give equal logits")
-        if asked
-        else skipped(_no_write(case, "a bias or scale per token stands in the way"))
-    )
+        allowed = tolerances.equal_logits(magnitude, seen.dtype, seen.table_dtype)
+        if gap <= allowed:
+            asked = True
+            continue
+        cause, words = "undeclared-scale", f"logits that differ by {gap:.4g}"
+        if form.asked and not form.found:
+            cause, words = _between(one, other, allowed)
+            if not cause:
+                why = "equal rows have other logits, and no map from h to them was found (see projection.linear)"
+                continue
+        return failed(
+            cause,
+            f"tokens {token} and {writing.source} have equal rows and {words}",
+            token=token,
+            other=writing.source,
+        )
+    return passed("equal rows give equal logits") if asked else skipped(_no_write(case, why))
+
+
+def _between(one: Array, other: Array, allowed: float) -> tuple[str, str]:
+    """What stands between the logits (N,) of two tokens with equal rows, "" where it is neither a factor nor a constant."""
+    if min(np.ptp(one), np.ptp(other)) <= tolerances.FITTED * allowed:
+        return "", ""
+    factor = float((one * other).sum() / (other * other).sum())
+    if np.abs(one - factor * other).max() <= tolerances.FITTED * allowed:
+        return "undeclared-scale", f"logits of which one is {factor:.4g} times the other"
+    constant = float((one - other).mean())
+    if np.abs(one - other - constant).max() <= tolerances.FITTED * allowed:
+        return "undeclared-bias", f"logits that differ by {abs(constant):.4g} at every position"
+    return "", ""
