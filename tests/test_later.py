@@ -118,7 +118,7 @@ class ForcedOnLoad(Tied):
         return kept
 
 
-@pytest.mark.operations
+@pytest.mark.compiles
 def test_a_large_model_gets_fewer_operations_and_the_report_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gather, "LARGE_TABLE", 64)
     report = check(lambda: Tied(False))

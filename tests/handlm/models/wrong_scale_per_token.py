@@ -7,7 +7,11 @@ from handlm import Taped, tape as t
 class M(Taped):
     def __init__(self, rows=41, width=8, dtype=np.float32):
         r = np.random.default_rng(131)
-        p = {"e": r.normal(0, 0.3, (rows, width)), "u": r.normal(0, 0.4, (width, width)), "hot": np.linspace(0.8, 1.3, rows)}
+        p = {
+            "e": r.normal(0, 0.3, (rows, width)),
+            "u": r.normal(0, 0.4, (width, width)),
+            "hot": np.linspace(0.8, 1.3, rows),
+        }
         self.p = {n: a.astype(dtype) for n, a in p.items()}
 
     def forward(self, p, ids):
