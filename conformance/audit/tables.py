@@ -54,7 +54,8 @@ HEADS = (
 # A module of a layer, of another sense or of positions is none of the two.
 _ELSEWHERE = re.compile(
     r"(^|\.)(layers?|blocks?|blk|h|mtp|vit)\.|"
-    r"(^|[._])(vision\w*|visual\w*|image\w*|audio\w*|position\w*|token_type\w*|lora\w*|per_layer|patch\w*)[._]"
+    r"(^|[._])(vision\w*|visual\w*|image\w*|audio\w*|lora\w*|per_layer|patch\w*)[._]|"
+    r"(^|[._/])(position\w*|pos|pos_?emb\w*|w?pe|segments?|seg|token_types?|type_emb\w*)([._/]|$)"
 )
 _SUFFIX = re.compile(r"\.(weight|qweight|embedding|kernel)$")
 _PACKED = ("qweight", "scales", "weight_scale", "weight_scale_inv", "weight.absmax", "weight.quant_map", "SCB")
@@ -89,6 +90,7 @@ def found(
 
     Args:
         ties: which name the class of the config ties to which, where it is known.
+            A head that the class names goes by no shape: a matrix of another name is none of its tables.
         sizes: vocabulary and width, where the config gives them.
     """
     matrices = {name: t for name, t in tensors.items() if len(t.shape) == 2 and min(t.shape) > 0}
@@ -97,10 +99,12 @@ def found(
     heads = _heads(matrices, ties, lookups)
     embedding = lookups[0] if lookups else None
     head = heads[0] if heads else None
-    if embedding is None or head is None:
-        embedding, head, why = _by_shape(matrices, embedding, head, sizes)
-    else:
-        why = ""
+    why = ""
+    if not any(_is_head(target.strip("^$")) for target in ties or {}):
+        if embedding is None or head is None:
+            embedding, head, why = _by_shape(matrices, embedding, head, sizes)
+    elif embedding is None and head is None:
+        why = "no tensor has a name that the class gives to a table"
     twins = tuple(Table("embedding", t.tensor, t.by) for t in lookups[1:])
     return Tables(_marked(embedding, packed), _marked(head, packed), twins, why)
 

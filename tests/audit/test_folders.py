@@ -162,11 +162,14 @@ def test_names_of_frameworks_and_new_ones(names, head, audit, tmp_path):
 def test_ambiguous_by_shape_is_not_decidable(audit, tmp_path):
     from safetensors.numpy import save_file
 
-    folder = checkpoint(tmp_path / "m", tie_word_embeddings=True)
+    folder = checkpoint(tmp_path / "m", architectures=["NewForCausalLM"], tie_word_embeddings=True)
     save_file({"one": E, "two": OTHER, "three": table(2)}, folder / "model.safetensors")
     status, (row,), err = audit(folder)
     assert (status, row["verdict"]) == (2, "not decidable")
     assert all(name in err for name in ("one", "two", "three"))
+    checkpoint(tmp_path / "m", E, OTHER, names=("one", "two"), tie_word_embeddings=True)
+    status, (row,), err = audit(folder)
+    assert (status, row["verdict"], row["tables"]) == (2, "not decidable", []) and "the class" in err
 
 
 def test_a_folder_of_folders_and_many_paths(audit, tiecheck, tmp_path):
@@ -253,3 +256,27 @@ def test_a_head_that_was_packed_by_a_quantizer_is_seen(audit, tmp_path):
     assert (status, row["verdict"], row["state"]) == (0, "agreement", "unknown"), row
     (folder / "config.json").write_text((folder / "config.json").read_text().replace("false", "true"))
     assert audit(folder)[0] == 2
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", ["transformer.wpe.weight", "transformer.memory.weight"])
+def test_a_table_of_positions_is_no_head(tied, name, audit, tmp_path):
+    claims = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "tie_word_embeddings": tied}
+    names = ("transformer.wte.weight", name)
+    status, (row,), _ = audit(checkpoint(tmp_path / "m", E, OTHER, names=names, **claims))
+    assert (status, row["state"]) == (0 if tied else 1, "embedding only"), row
+    assert [t["name"] for t in row["tables"]] == [names[0]]
+    if not tied:
+        assert row["mend"]["action"] == "set flag true"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["wpe.weight", "pos_emb.weight", "pe.weight", "pos_embed", "positional_embedding", "net.embed_positions.weight"]
+    + ["segment_embeddings.weight", "net.token_type_embeddings.weight", "position.weight", "type_emb.weight"],
+)
+def test_names_of_positions_and_types_go_by_no_shape(name, audit, tmp_path):
+    claims = {"model_type": "new", "architectures": ["NewForCausalLM"], "tie_word_embeddings": True}
+    for lookup, head, state in (("net.tok_emb.weight", name, "embedding only"), (name, "lm_head.weight", "head only")):
+        status, (row,), _ = audit(checkpoint(tmp_path / "m", E, OTHER, names=(lookup, head), **claims))
+        assert (status, row["state"]) == (0, state), row
