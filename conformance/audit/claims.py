@@ -66,6 +66,8 @@ def claimed(config: Mapping[str, Any] | None) -> Claim:
     tied, says, missing = _value(config, levels, model_type, where)
     acts = ties is None or bool(where) or any("weight" in target for target in ties)
     obeyed = _obeyed(architecture, source, ties, where or TOP, acts)
+    if headless:
+        obeyed = f"{architecture} has no head of a language model: there is nothing to tie"
     return Claim(tied, says, levels, obeyed, acts, headless, ties, missing, _notes(levels, where or TOP, tied))
 
 

@@ -192,8 +192,13 @@ class _Seen:
     def told(self, result: Result, kind: str, rows: int, nan: int | None) -> Comparison:
         """The sum of it."""
         where = ", ".join(map(str, self.first)) + (", …" if self.count > len(self.first) else "")
-        far = f"; the first of them by up to {self.largest:.3g}" if self.largest is not None else ""
-        detail = f"{self.count} of {rows} rows differ (rows {where}){far}"
+        far = (
+            f"; {'by' if self.count == 1 else 'the first of them by'} up to {self.largest:.3g}"
+            if self.largest is not None
+            else ""
+        )
+        verb, noun = ("differs", "row") if self.count == 1 else ("differ", "rows")
+        detail = f"{self.count} of {rows} rows {verb} ({noun} {where}){far}"
         return Comparison(result, detail, kind, rows, self.count, tuple(self.first), self.largest, nan)
 
 

@@ -151,7 +151,7 @@ def loaders(
         state: what the file holds.
         tied: what the level that counts claims; ``acts``: whether the class ties at all.
         kind: the format; ``missing``: no flag stands in the config.
-        resized: one table has more rows than the other.
+        resized: one table has more rows than the other, or lies transposed.
     """
     if kind == "gguf":
         return (_llama_cpp(state),)

@@ -67,7 +67,7 @@ class Row:
                     "role": t.role,
                     "name": t.tensor.name,
                     "file": t.tensor.file.name,
-                    "shape": list(t.tensor.shape),
+                    "shape": list(t.stored),
                     "dtype": t.tensor.dtype,
                     "bytes": t.tensor.nbytes,
                     "known_by": t.by,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .tensors import FLOATS, Tensor
@@ -63,12 +63,21 @@ _PACKED = ("qweight", "scales", "weight_scale", "weight_scale_inv", "weight.absm
 
 @dataclass(frozen=True)
 class Table:
-    """A tensor in its role, and how it was known: ``class`` (transformers ties these names), ``name``, ``shape``, ``graph``."""
+    """A tensor in its role, and how it was known: ``class`` (transformers ties these names), ``name``, ``shape``, ``graph``.
+
+    ``turned``: it is stored as D x V, and ``tensor`` is its transpose.
+    """
 
     role: Literal["embedding", "head"]
     tensor: Tensor
     by: str
     packed: bool = False
+    turned: bool = False
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The shape in the file."""
+        return self.tensor.shape[::-1] if self.turned else self.tensor.shape
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def _marked(table: Table | None, packed: set[str]) -> Table | None:
         return None
     stem = table.tensor.name.rpartition(".")[0]
     hidden = stem in packed or (table.tensor.dtype not in FLOATS and not table.tensor.quantized)
-    return Table(table.role, table.tensor, table.by, packed=hidden)
+    return replace(table, packed=hidden)
 
 
 def stem(name: str) -> str:
@@ -177,7 +186,7 @@ def _heads(matrices: Mapping[str, Tensor], ties: Mapping[str, str] | None, looku
         tensor = matrices[name]
         upright = _upright(tensor, width)
         if upright is not None:
-            out.append(Table("head", upright, "class" if name in told else "name"))
+            out.append(Table("head", upright, "class" if name in told else "name", turned=upright is not tensor))
     return out
 
 

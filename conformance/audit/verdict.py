@@ -42,6 +42,14 @@ def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
         mend = "train both uses or neither, or set ensure_weight_tying in the adapter's config and train again"
     if apart and tied and verdict == "agreement":
         verdict, message, action, mend = "contradiction", apart, "", "write one table under all of these names"
+    turned = _turned(tables, claim)
+    if turned and tied is not None and verdict != "not decidable":
+        same = tied and state in ("equal", "nearly")
+        verdict, action = "contradiction", "drop head" if same else ""
+        message = f"{'tied' if tied else 'untied'}: {claim.says}, but {turned}"
+        mend = DROP if same else "write the head transposed"
+        if tied and not same:
+            mend += ", and set the flag to false; or drop it"
     nan = comparison.nan if comparison else _nan(tables)
     if nan is not None:
         verdict, action, mend = "not decidable", "", ""
@@ -53,7 +61,7 @@ def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
         )
     resized = comparison is not None and comparison.kind == "rows"
     loaders = facts.loaders(
-        state, tied, claim.acts, checkpoint.format, _type(checkpoint.config), claim.missing, resized
+        state, tied, claim.acts, checkpoint.format, _type(checkpoint.config), claim.missing, resized or bool(turned)
     )
     shown = (*filter(None, (tables.embedding, tables.head)), *twins)
     return Row(
@@ -66,7 +74,7 @@ def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
         shown,
         comparison,
         wasted,
-        loaders if verdict != "not decidable" else (),
+        loaders if verdict != "not decidable" and not claim.headless else (),
         action,
         mend,
         tuple(notes),
@@ -252,6 +260,15 @@ def _twins(tables: Tables, claim: Claim) -> tuple[tuple[Table, ...], str]:
             both = f"{tables.embedding.tensor.name} and {twin.tensor.name}"
             return twins, f"tied: {claim.says}, but {both} are different tables: {against.detail}"
     return twins, ""
+
+
+def _turned(tables: Tables, claim: Claim) -> str:
+    """What is wrong with a head that lies transposed where the class, a known one, projects by nn.Linear."""
+    head = tables.head
+    if head is None or not head.turned or claim.ties is None or claim.headless:
+        return ""
+    lies, wants = (" x ".join(map(str, shape)) for shape in (head.stored, head.tensor.shape))
+    return f"{head.tensor.name} is stored transposed, {lies}, where the class takes {wants}, and is refused"
 
 
 def _with_other(row: Row, second: Row, other: Checkpoint) -> Row:

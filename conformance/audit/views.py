@@ -62,7 +62,7 @@ def _whole(row: Row) -> list[RenderableType]:
         table.add_row("  obeyed", Text(clean(row.claim.obeyed)))
     for item in row.tables:
         t = item.tensor
-        text = f"{t.name}  {' x '.join(map(str, t.shape))} {t.dtype}, {size(t.nbytes)}, in {t.file.name} (by {item.by})"
+        text = f"{t.name}  {' x '.join(map(str, item.stored))} {t.dtype}, {size(t.nbytes)}, in {t.file.name} (by {item.by})"
         table.add_row(f"  {item.role}", Text(clean(text)))
     if row.comparison is not None:
         table.add_row("  compared", Text(clean(row.comparison.detail)))

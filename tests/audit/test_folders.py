@@ -272,11 +272,66 @@ def test_a_table_of_positions_is_no_head(tied, name, audit, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["wpe.weight", "pos_emb.weight", "pe.weight", "pos_embed", "positional_embedding", "net.embed_positions.weight"]
-    + ["segment_embeddings.weight", "net.token_type_embeddings.weight", "position.weight", "type_emb.weight"],
+    "wpe.weight pos_emb.weight pe.weight pos_embed positional_embedding net.embed_positions.weight position.weight "
+    "segment_embeddings.weight net.token_type_embeddings.weight type_emb.weight".split(),
 )
 def test_names_of_positions_and_types_go_by_no_shape(name, audit, tmp_path):
     claims = {"model_type": "new", "architectures": ["NewForCausalLM"], "tie_word_embeddings": True}
     for lookup, head, state in (("net.tok_emb.weight", name, "embedding only"), (name, "lm_head.weight", "head only")):
         status, (row,), _ = audit(checkpoint(tmp_path / "m", E, OTHER, names=(lookup, head), **claims))
         assert (status, row["state"]) == (0, state), row
+
+
+@pytest.mark.parametrize(
+    ("tied", "head", "action"), [(True, E, "drop head"), (True, OTHER, ""), (False, E, ""), (False, OTHER, "")]
+)
+def test_a_head_that_lies_transposed_is_refused_by_a_known_class(tied, head, action, audit, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    made = transformers.LlamaConfig(
+        architectures=["LlamaForCausalLM"],
+        vocab_size=V,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+    )
+    folder = checkpoint(
+        tmp_path / "m", E, np.ascontiguousarray(head.T), **made.to_dict() | {"tie_word_embeddings": tied}
+    )
+    status, (row,), _ = audit(folder)
+    assert (status, row["verdict"]) == (1, "contradiction"), row
+    assert "transposed, 8 x 48" in row["message"] and row["tables"][1]["shape"] == [8, V]
+    assert row["mend"]["action"] == action
+    assert [(x["loader"], x["outcome"]) for x in row["loaders"]] == [("transformers", "refuses")]
+    with pytest.raises(RuntimeError, match="mismatch"):
+        transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if action:
+        assert audit(folder, "--write", tmp_path / "out")[0] == 0
+        loaded = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "out")
+        assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
+
+
+def test_a_head_that_lies_transposed_in_an_unknown_class_may_be_meant(audit, tmp_path):
+    claims = {"model_type": "new", "architectures": ["NewForCausalLM"], "tie_word_embeddings": True}
+    assert audit(checkpoint(tmp_path / "m", E, np.ascontiguousarray(E.T), **claims))[0] == 0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_no_loader_misses_a_head_that_is_not_owed(tied, audit, tmp_path):
+    claims = {"architectures": ["LlamaModel"], "tie_word_embeddings": tied}
+    status, (row,), _ = audit(checkpoint(tmp_path / "m", E, None, names=("embed_tokens.weight", ""), **claims))
+    assert status == 0 and row["loaders"] == [] and "has no head" in row["claim"]["obeyed"]
+
+
+def test_one_row_is_told_as_one(audit, tmp_path):
+    head = E.copy()
+    head[9] += 0.5
+    _, (row,), _ = audit(checkpoint(tmp_path / "m", E, head, tie_word_embeddings=True))
+    assert "1 of 48 rows differs (row 9); by up to 0.5" in row["message"]
+
+
+def test_quiet_says_what_was_written(tiecheck, tmp_path):
+    folder = checkpoint(tmp_path / "m", E, OTHER, tie_word_embeddings=True)
+    status, out, _ = tiecheck("audit", folder, "--quiet", "--write", tmp_path / "out")
+    assert status == 0 and f"{tmp_path / 'out'}: written by `set flag false`" in out
