@@ -272,8 +272,18 @@ def test_a_table_of_positions_is_no_head(tied, name, audit, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    "wpe.weight pos_emb.weight pe.weight pos_embed positional_embedding net.embed_positions.weight position.weight "
-    "segment_embeddings.weight net.token_type_embeddings.weight type_emb.weight".split(),
+    [
+        "wpe.weight",
+        "pos_emb.weight",
+        "pe.weight",
+        "pos_embed",
+        "positional_embedding",
+        "net.embed_positions.weight",
+        "position.weight",
+        "segment_embeddings.weight",
+        "net.token_type_embeddings.weight",
+        "type_emb.weight",
+    ],
 )
 def test_names_of_positions_and_types_go_by_no_shape(name, audit, tmp_path):
     claims = {"model_type": "new", "architectures": ["NewForCausalLM"], "tie_word_embeddings": True}
@@ -292,7 +302,7 @@ def test_a_head_that_lies_transposed_is_refused_by_a_known_class(tied, head, act
         architectures=["LlamaForCausalLM"],
         vocab_size=V,
         hidden_size=8,
-        intermediate_size=8,
+        intermediate_size=V,
         num_hidden_layers=1,
         num_attention_heads=1,
     )
