@@ -55,7 +55,7 @@ def audit(paths: tuple[str, ...], out: str | None, quiet: bool, **files: Any) ->
         raise Refused(str(error)) from error
     show(drawn(rows, width=columns(), quiet=quiet))
     if out is not None:
-        show(f"{rows[-1].path}: {rows[-1].notes[-1]}; {rows[0].mend}\n")
+        show(f"{rows[-1].path}: {rows[-1].notes[-1]}\n")
     for row in rows:
         if row.verdict == "unreadable":
             say(row.message)
