@@ -323,3 +323,11 @@ def proportional(one: Array, other: Array, dtype: str, axis: int | None = None) 
     c = (one * other).sum(axis, keepdims=True) / ((one * one).sum(axis, keepdims=True) + TINY)
     fits = np.abs(c * one - other).max(initial=0.0) <= same_numbers(dtype) * np.abs(other).max(initial=0.0)
     return np.asarray(c) if fits else None
+
+
+# What `audit` compares as it is stored. The relative error of a quantization by its bits, three times what a normal table shows.
+QUANTIZED = {"8": 0.02, "6": 0.06, "5": 0.12, "4": 0.3, "3": 0.45, "2": 0.75, "1": 1.0}
+# The same for a dtype whose rounding is not known: far above any float's, far below what two trained tables differ by.
+STORED = 0.01
+# Two products of an adapter's factors, which were trained and stored in 16 bits: relative, and absolute beside zero.
+FACTORS = (1e-4, 1e-6)

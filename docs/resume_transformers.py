@@ -53,6 +53,9 @@ def listening() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             said.append(record.getMessage())
 
+    # Some warnings are given once a process: here each is heard.
+    for once in ("warning_once", "info_once"):
+        getattr(getattr(logging.Logger, once, None), "cache_clear", lambda: None)()
     logger, listener = logging.getLogger("transformers"), Listener(logging.WARNING)
     handlers, logger.handlers = logger.handlers, [listener]
     chatter.disable_progress_bar()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tolerances import FACTORS
 from . import torch_files
 from .checkpoint import Checkpoint, units
 from .claims import claimed
@@ -119,7 +120,7 @@ def _equal_updates(held: Mapping[str, Tensor], lookup: str, head: str) -> bool:
     for start in range(0, left[0].shape[0], 4096):
         one = left[0][start : start + 4096] @ left[1]
         two = right[0][start : start + 4096] @ right[1]
-        if not np.allclose(one, two, rtol=1e-4, atol=1e-6):
+        if not np.allclose(one, two, rtol=FACTORS[0], atol=FACTORS[1]):
             return False
     return True
 

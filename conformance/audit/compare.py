@@ -9,15 +9,13 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from ..tolerances import QUANTIZED, STORED
 from .tensors import BLOCK, FLOATS, Rows, Tensor, floats, reading
 
 Result: TypeAlias = Literal["one table", "equal", "nearly", "different", "unknown"]
 SHOWN = 8
 SAMPLED = 256
 """So many rows that differ are looked at for how far they do."""
-
-# The relative error of a quantization by its bits, three times what a normal table shows.
-_LOOSE = {"8": 0.02, "6": 0.06, "5": 0.12, "4": 0.3, "3": 0.45, "2": 0.75, "1": 1.0}
 
 
 @dataclass(frozen=True)
@@ -262,6 +260,6 @@ def _rounding(*dtypes: str) -> tuple[float, float]:
 
 def _loose(table: Tensor) -> float:
     if not table.quantized:
-        return 0.01
+        return STORED
     digits = next((char for char in table.dtype if char.isdigit()), "2")
-    return _LOOSE.get(digits, 0.75)
+    return QUANTIZED.get(digits, QUANTIZED["2"])

@@ -100,6 +100,7 @@ def one(cli: Any, case: dict[str, Any], folder: Path) -> dict[str, Any]:
     modules = set(sys.modules)
     out, err = folder.with_suffix(".out"), folder.with_suffix(".err")
     kept = [os.dup(number) for number in (0, 1, 2)]
+    gc.collect()  # what the case before left behind is none of this one's
     streams = sys.stdin, sys.stdout, sys.stderr
     for number, file in enumerate((Path(os.devnull), out, err)):
         handle = os.open(file, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT)

@@ -539,7 +539,7 @@ OPTIONS = [
     option("--assume", "frozen=true", "--assume", "frozen=false"),
     option("--declare", "neither"),
     option("--declare", ""),
-    option("--declare", "both"),
+    option("--declare", "Both"),
     option("--declare", "\x1b[31m"),
     option("--device", "tpu"),
     option("--device", "cuda:99"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,11 @@ def test_the_output_in_the_readme(
     with (tmp_path / "mymodel.py").open("a") as file:
         file.write("\ndef GPT(tie_weights=True): return Plain()\n")
     monkeypatch.chdir(tmp_path)
-    assert main(["run", "mymodel.py:GPT@tie_weights", "--declare", "both"]) == 1
+    sys.modules.pop("mymodel", None)
+    try:
+        assert main(["run", "mymodel.py:GPT@tie_weights", "--declare", "both"]) == 1
+    finally:
+        sys.modules.pop("mymodel", None)  # another test has one of that name
     out = capsys.readouterr().out
     shown = (ROOT / "README.md").read_text().partition(COMMAND)[2].partition("\n\n")[0].splitlines()
     assert len(shown) > 4
