@@ -21,7 +21,7 @@ from .evidence import After, Case, Lost, Pass, Probe, Step, Trained, Trajectory
 from .foreign import foreign
 from .operations import Broken, Inapplicable, Operation, offered
 from .premise import has
-from .requirement import Requirement, requirements
+from .requirement import Requirement, level_of, requirements
 
 KINDS = ("sgd", "adamw")
 STEPS = 3
@@ -322,8 +322,7 @@ _LARGE = "left out: the model is large (fewer operations are performed on it)"
 
 def _effort(operation: Operation) -> gather.Effort:
     """A SHOULD is asked by fewer passes: there are many, and most models keep their tie or plainly lose it."""
-    levels = {item.id: item.level for item in requirements()}
-    should = levels.get(f"persistence.{operation.word}") == "SHOULD"
+    should = level_of(f"persistence.{operation.word}") == "SHOULD"
     work = gather.AFTERWARDS_BRIEF if should else gather.AFTERWARDS
     return dataclasses.replace(work, directions=1, noisy=True) if operation.gradients else work
 

@@ -136,6 +136,11 @@ def requirements() -> tuple[Requirement, ...]:
     return tuple(sorted(_REGISTRY.values(), key=lambda r: order.get(r.chapter, len(order))))
 
 
+def level_of(id: str) -> Level | None:
+    """The level of a requirement; None where there is none of that id."""
+    return next((item.level for item in requirements() if item.id == id), None)
+
+
 def matching(words: tuple[str, ...]) -> frozenset[str]:
     """The ids that some ids or chapters name; ValueError for a word that names nothing."""
     chosen: set[str] = set()

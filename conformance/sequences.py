@@ -22,7 +22,7 @@ from .evidence import After, Case, Chain, Lost, Sequences
 from .foreign import foreign
 from .operations import Operation
 from .premise import has
-from .requirement import requirements
+from .requirement import level_of
 
 DRAWN = 12
 DRAWN_LENGTH = 8
@@ -85,8 +85,7 @@ def _training(bench: Bench, kind: str) -> Operation:
 
 
 def _must(operation: Operation) -> bool:
-    levels = {item.id: item.level for item in requirements()}
-    return operation.word == STEP or levels.get(f"persistence.{operation.word}") == "MUST"
+    return operation.word == STEP or level_of(f"persistence.{operation.word}") == "MUST"
 
 
 class Fault(AssertionError):
@@ -210,7 +209,7 @@ class Walk:
             try:
                 self.subject = self.bench.fresh()
                 with foreign(), self.subject:
-                    self.before = gather.gather(self.subject, self.bench.declared, self.bench.probe, _CHEAP).first
+                    self.before = self.bench.seen(self.subject, _CHEAP).first
             except Exception:
                 self.refused = True
                 return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -209,19 +209,31 @@ def solve(seen: Pass, table: Array, logits: Array, columns: int) -> Explained | 
     """
     if columns <= table.shape[1] or few(seen):
         return None
-    first: _Tried | None = None
-    for tried in _solutions(seen, table[:columns], logits, laws(seen, columns)):
-        if tried.fits:
-            return tried.form(columns)
-        first = first or tried
-    if first is None:
-        return None
-    for tried in _solutions(seen, table[:columns], logits, _undeclared(seen, table[:columns], logits, columns)):
-        if tried.fits:
-            return tried.form(columns)
+    first, fitting = _fitting(_solutions, seen, table[:columns], logits, columns)
+    if first is None or fitting is not None:
+        return None if fitting is None else fitting.form(columns)
     narrow = _narrower(seen, table[:columns], lambda rows: _solutions(seen, rows, logits, laws(seen, columns)[:1]))
     problem = "narrow" if narrow else _beside(first.left - first.offset, first.right, first.bound)
     return _unfound(first, columns, problem, narrow)
+
+
+def _fitting(
+    attempt: Callable[[Pass, Array, Array, Iterable[Law]], Iterator[_Tried]],
+    seen: Pass,
+    table: Array,
+    logits: Array,
+    columns: int,
+) -> tuple[_Tried | None, _Tried | None]:
+    """The first law that could be tried, and the first that fits: of those that are declared, then of those that are not."""
+    first: _Tried | None = None
+    for tried in attempt(seen, table, logits, laws(seen, columns)):
+        first = first or tried
+        if tried.fits:
+            return first, tried
+    if first is None:
+        return None, None
+    undeclared = attempt(seen, table, logits, _undeclared(seen, table, logits, columns))
+    return first, next((tried for tried in undeclared if tried.fits), None)
 
 
 def few(seen: Pass) -> bool:
@@ -253,16 +265,9 @@ def read_back(seen: Pass, table: Array, logits: Array, columns: int) -> Explaine
     """
     if seen.blank is None or not seen.units:
         return None
-    first: _Tried | None = None
-    for tried in _readings(seen, table[:columns], logits, laws(seen, columns)):
-        if tried.fits:
-            return tried.form(columns)
-        first = first or tried
-    if first is None:
-        return None
-    for tried in _readings(seen, table[:columns], logits, _undeclared(seen, table[:columns], logits, columns)):
-        if tried.fits:
-            return tried.form(columns)
+    first, fitting = _fitting(_readings, seen, table[:columns], logits, columns)
+    if first is None or fitting is not None:
+        return None if fitting is None else fitting.form(columns)
     problem, narrow = "", ""
     if not_transposed(table, seen.blank, seen.dtype):
         problem = "not-transposed"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from tiecheck.conformance import cli
 
 pytest_plugins = ["pytester"]  # pytest wants it said here, at the top
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,3 +27,16 @@ def few_operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         home = importlib.import_module(f"tiecheck.adapters.pytorch.{module}")
         kept = tuple(op for op in getattr(home, name) if wanted and op.word not in ("compile", "export"))
         monkeypatch.setattr(home, name, kept)
+
+
+@pytest.fixture
+def tiecheck(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: status, standard output, standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = cli.main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call

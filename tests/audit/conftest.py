@@ -7,23 +7,9 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from tiecheck.conformance import cli
 from tiecheck.conformance.schemas import load
 
 SCHEMA = Draft202012Validator(load("audit-1"))
-
-
-@pytest.fixture
-def tiecheck(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line in this process: status, standard output, standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = cli.main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture

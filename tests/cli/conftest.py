@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hand_made import SPECIFICATION, conforming
-from tiecheck.conformance import cli, requirement
+from tiecheck.conformance import requirement
 
 
 class FakeRun:
@@ -38,19 +38,6 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
     monkeypatch.setitem(sys.modules, "tiecheck.conformance.run", module)
     monkeypatch.setattr(requirement, "requirements", lambda: SPECIFICATION)
     return fake
-
-
-@pytest.fixture
-def tiecheck(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line in this process: status, standard output, standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = cli.main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture
