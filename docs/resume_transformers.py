@@ -57,7 +57,8 @@ def listening() -> Iterator[list[str]]:
     for once in ("warning_once", "info_once"):
         getattr(getattr(logging.Logger, once, None), "cache_clear", lambda: None)()
     logger, listener = logging.getLogger("transformers"), Listener(logging.WARNING)
-    handlers, logger.handlers = logger.handlers, [listener]
+    handlers, level, logger.handlers = logger.handlers, logger.level, [listener]
+    logger.setLevel(logging.WARNING)
     chatter.disable_progress_bar()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -65,6 +66,7 @@ def listening() -> Iterator[list[str]]:
             yield said
         finally:
             logger.handlers = handlers
+            logger.setLevel(level)
             said += [str(warning.message) for warning in warned]
 
 

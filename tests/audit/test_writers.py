@@ -8,8 +8,15 @@ import transformers
 from safetensors.torch import load_file, save_file, save_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """What transformers says while it writes is no matter of these tests; other tests hear it."""
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    yield
+    transformers.logging.set_verbosity(level)
+
 
 V, D = 60, 16
 SMALL = {

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
-from cli.conftest import fake_run, tiecheck  # noqa: F401  (fixtures)
+from cli.conftest import fake_run  # noqa: F401  (a fixture)
 from hand_made import ENVIRONMENT, SPECIFICATION, failing
 from hostile import HOSTILE
 from tiecheck.conformance import requirement
