@@ -319,7 +319,22 @@ def _differences(subject: Any, seen: Pass, work: Effort) -> Pass:
         along = _quotients(
             subject, seen, rows, head / np.abs(head).max(), tolerances.STEPS, claimed / np.abs(head).max(), 0.0
         )
-    return _keep(seen, differences=tuple(out), along=along, apart=apart)
+    return _keep(seen, differences=tuple(out), along=along, apart=apart, fixed=_fixed(subject, seen, rows, share, head))
+
+
+def _fixed(subject: Any, seen: Pass, rows: Array, share: Array, head: Array) -> Difference | None:
+    """Along the projection's share, each row as much as any, on rows that are read whatever the ids are: other directions are
+    at right angles to that share, and no further example leaves those rows unread."""
+    norms = np.linalg.norm(head, axis=1)
+    fixed = ~np.isin(rows, seen.probe.ids) & (norms > 0)
+    if not fixed.any():
+        return None
+    weights = np.random.default_rng([seen.probe.seed, 127]).uniform(0.5, 1.5, int(fixed.sum()))
+    direction = head[fixed] * (weights / norms[fixed])[:, None]
+    terms = ((share[fixed] / seen.declared.input_gradient_scale + head[fixed]) * direction).sum(1)
+    claim, allowed = float(terms.sum()), tolerances.difference(terms, 0.0)
+    found = _quotients(subject, seen, rows[fixed], direction, tolerances.STEPS, claim, allowed)
+    return found and _controlled(subject, seen, found, claim, allowed)
 
 
 def _apart(subject: Any, seen: Pass, rows: Array, share: Array, head: Array) -> tuple[Difference, ...]:
@@ -526,6 +541,10 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
         loss = loss_evidence(subject, first, apart=work is not LARGE)
     passes = [first]
     trained = dataclasses.replace(probe, train=True)
+    if work is LARGE:  # no further example reads what this one leaves unread, and the other way round
+        trained = probes.elsewhere(
+            trained, first.lookup_rows, min(first.explained.columns, first.table.shape[0]), declared.padding_rows
+        )
     if work.train:
         with contextlib.suppress(NotImplementedError):
             there = work if work.noisy else dataclasses.replace(work, directions=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +92,19 @@ def unread(probe: Probe, rows_read: Array, rows: int, count: int) -> Array:
         return np.asarray([r for r in drawn if r not in set(rows_read.tolist())][:count], dtype=np.int64)
     free = np.setdiff1d(np.arange(rows), rows_read)
     return np.asarray(rng.permutation(free)[:count], dtype=np.int64)
+
+
+def elsewhere(probe: Probe, rows_read: Array, tokens: int, kept: tuple[int, ...]) -> Probe:
+    """The probe with each of its tokens, but those that are ``kept``, replaced by one below ``tokens`` that was not read; as
+    it is where there are not enough."""
+    old = np.setdiff1d(probe.ids, kept)
+    new = unread(probe, np.union1d(rows_read, kept), tokens, old.size)
+    if new.size < old.size:
+        return probe
+    ids = probe.ids.copy()
+    for one, other in zip(old, new, strict=True):
+        ids[probe.ids == one] = other
+    return replace(probe, ids=ids)
 
 
 def as_lists(ids: Array) -> Sequence[Sequence[int]]:

@@ -132,6 +132,19 @@ def test_a_large_model_gets_fewer_operations_and_the_report_says_which(monkeypat
     assert any("deepcopy, train-mode, load" in note for note in report.notes)
 
 
+@pytest.mark.parametrize("row", [-1, 0, 13])
+def test_one_row_cut_off_in_train_mode_alone_is_seen_in_a_large_model_too(
+    monkeypatch: pytest.MonkeyPatch, row: int
+) -> None:
+    """No further examples are drawn there: train mode reads other tokens than eval mode does."""
+    from blind.reading_wrong_row_detached_in_train import Gated
+
+    monkeypatch.setattr(gather, "LARGE_TABLE", 64)
+    assert check(lambda: Gated(row, cut=False)).conforms
+    report = check(lambda: Gated(row))
+    assert [cause.cause for cause in report.diagnosis] == ["missing-rows"]
+
+
 def test_a_sparse_gradient_is_trained_by_what_takes_it() -> None:
     class Sparse(Tied):
         def __init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import tolerances
-from ..algebra import ROWS, Explained, separate
+from ..algebra import ROWS, Explained, projected, separate, share_of_head
 from ..evidence import Array, Case, Difference, Pass
 from ..requirement import Finding, failed, passed, requirement, skipped
 from ..shares import Off, first_off, off_entries, product_dtype, rows_share
@@ -287,6 +287,10 @@ def _differences(case: Case, seen: Pass, form: Explained) -> list[Finding]:
     out: list[Finding] = []
     g = case.declared.input_gradient_scale
     sharp = seen.sharp
+    if seen.fixed is not None:
+        out.append(_fixed(seen, form, seen.fixed))
+        if out[0].verdict == "fail":
+            return out
     if sharp is not None:
         for i, difference in enumerate(sharp.differences):
             claimed = sharp.gradient / g
@@ -300,7 +304,33 @@ def _differences(case: Case, seen: Pass, form: Explained) -> list[Finding]:
     return out
 
 
+def _fixed(seen: Pass, form: Explained, difference: Difference) -> Finding:
+    """Both shares at once, on rows that are read whatever the ids are."""
+    share, _ = rows_share(seen, form, difference.rows)
+    head = np.zeros_like(share)
+    inside = difference.rows < form.columns
+    head[inside] = share_of_head(form, projected(seen), seen.cotangent, difference.rows[inside])
+    found = _measured(seen, difference, share / seen.declared.input_gradient_scale + head, False)
+    if isinstance(found, Finding):
+        return found
+    claim, quotient, _ = found
+    facts = {"expected": quotient, "seen": claim, "rows": difference.rows.tolist()[:16], "mode": seen.probe.mode}
+    which = f"rows {facts['rows'][:8]}, which are read although they are none of the ids, get"
+    lacking = np.linalg.norm(share + head, axis=1) <= tolerances.SUSPECT * np.linalg.norm(head, axis=1)
+    if lacking.any():
+        facts["missing"] = difference.rows[lacking].tolist()[:16]
+        return failed("missing-rows", f"{which} no gradient where the projection owes them a share", **facts)
+    return failed("wrong-gradient", f"{which} another gradient than differences measure", **facts)
+
+
 def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, first: bool) -> Finding:
+    found = _measured(seen, difference, claimed, sharp)
+    return found if isinstance(found, Finding) else _name_lookup(seen, difference, claimed, *found, first)
+
+
+def _measured(seen: Pass, difference: Difference, claimed: Array, sharp: bool) -> Finding | tuple[float, float, float]:
+    """That a difference agrees with what is claimed of each row, or why it says nothing; else the claim, the quotient that it
+    is not, and the size of the claimed terms."""
     terms = (claimed * difference.direction).sum(1)
     claim = float(terms.sum())
     coarse = max(seen.dtype, seen.table_dtype, product_dtype(seen) or seen.dtype, key=tolerances.unit)
@@ -327,7 +357,7 @@ def _compare(seen: Pass, difference: Difference, claimed: Array, sharp: bool, fi
     off = abs(claim - float(last)) / max(abs(claim), abs(float(last)), tolerances.TINY)
     if difference.control is not None and not tolerances.control_is_sound(*difference.control, off):
         return skipped("the network's own parameters fail the same control: the body cuts its gradient")
-    return _name_lookup(seen, difference, claimed, claim, float(last), size, first)
+    return claim, float(last), size
 
 
 def _finite(logits: Array) -> Array:
