@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import graph
 from .calls import find_loss, target_keyword
-from .restore import named_tensors
+from .restore import is_leaf, named_tensors
 from .seen import to_numpy
 from .trace import key_of
 
@@ -133,7 +133,7 @@ def sharpened(subject: TorchSubject) -> Iterator[bool]:
         for _, tensor in named_tensors(
             subject.module
         ):  # what the model made meanwhile; a view goes with what it looks at
-            made = id(tensor) not in tensors and tensor.is_leaf and tensor._base is None
+            made = id(tensor) not in tensors and is_leaf(tensor) and tensor._base is None
             if made and tensor.dtype == torch.float64:
                 tensor.data = tensor.data.to(view.dtype)
 

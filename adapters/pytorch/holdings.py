@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import graph
 from .calls import parameters_of
-from .restore import registered
+from .restore import is_leaf, registered
 from .trace import key_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _table_parameters(subject: TorchSubject, parameters: list[nn.Parameter]) -> 
             keys |= lookup.trace.leaves
     known = {id(t): t for _, t in [*subject._named, *_outside(subject)]}
     del parameters
-    return [t for t in known.values() if key_of(t) in keys and t.requires_grad and t.is_leaf]
+    return [t for t in known.values() if key_of(t) in keys and t.requires_grad and is_leaf(t)]
 
 
 def _listing(listed: Iterable[Any], own: list[Tensor], subject: TorchSubject) -> tuple[tuple[str, int], ...]:

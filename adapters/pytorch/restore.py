@@ -55,14 +55,14 @@ class Snapshot:
         self._modules = [(m, dict(m.__dict__), dict(_contents(m))) for m in module.modules()]
         tensors = {id(t): t for _, t in named_tensors(module)}
         self._tensors = list(tensors.values())
-        self._state = [(t, t.data, t.requires_grad, t.grad if t.is_leaf else None) for t in self._tensors]
+        self._state = [(t, t.data, t.requires_grad, t.grad if is_leaf(t) else None) for t in self._tensors]
         self._values: dict[int, tuple[Tensor, Tensor]] = {}
         whole = sum(t.numel() * t.element_size() for t in self._tensors) <= 8 * _SMALL
         for tensor in self._tensors:
             if tensor.device.type != "meta" and (whole or tensor.numel() * tensor.element_size() <= _SMALL // 8):
                 self.save(tensor)
         for tensor in self._tensors:
-            if tensor.is_leaf and tensor.grad is not None:
+            if is_leaf(tensor) and tensor.grad is not None:
                 tensor.grad = None
         return self
 
@@ -92,7 +92,7 @@ class Snapshot:
             for tensor, data, requires_grad, grad in self._state:
                 if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype or tensor.shape != data.shape:
                     tensor.data = data
-                if tensor.is_leaf:
+                if is_leaf(tensor):
                     tensor.requires_grad_(requires_grad)
                     tensor.grad = grad
             for data, values in self._values.values():
@@ -131,6 +131,14 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
         one.contiguous().view(torch.uint8) if one.dim() else one.reshape(1).view(torch.uint8),
         other.contiguous().view(torch.uint8) if other.dim() else other.reshape(1).view(torch.uint8),
     )
+
+
+def is_leaf(tensor: Tensor) -> bool:
+    """Whether a tensor has no history; torch may refuse to say it of a kept view whose base was written since: that has one."""
+    try:
+        return tensor.is_leaf
+    except RuntimeError:
+        return False
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from . import asides, graph, holdings, looking, training
 from .calls import call, find_logits, positions
-from .restore import Snapshot, Surroundings, named_tensors
+from .restore import Snapshot, Surroundings, is_leaf, named_tensors
 from .seen import Reader, dtype_name, find_head, group_lookups, to_numpy
 from .trace import Inject, Watch, eager, key_of, overlap
 from .training import mapped
@@ -362,7 +362,7 @@ class TorchSubject:
         routes: tuple[tuple[str, float, float, float], ...] = ()
         if head is not None and len(head.indices) == 1:
             one, other = group.first, watch.products[head.indices[0]]
-            known = [t for t in {id(t): t for _, t in self._named}.values() if t.is_leaf and t.requires_grad]
+            known = [t for t in {id(t): t for _, t in self._named}.values() if is_leaf(t) and t.requires_grad]
             found = graph.routes((one.array, one.source), (other.array, other.source), known, self.seed)
             routes = tuple((self._name_of(leaf), *numbers) for leaf, numbers in found)
         note = "" if table is not None else "not reached"
@@ -387,7 +387,7 @@ class TorchSubject:
 
     def _objects(self, view: Tensor) -> list[Tensor]:
         key = key_of(view)
-        return [t for t in {id(t): t for _, t in self._named}.values() if t.is_leaf and key_of(t) == key]
+        return [t for t in {id(t): t for _, t in self._named}.values() if is_leaf(t) and key_of(t) == key]
 
     def _name_of(self, leaf: Tensor) -> str:
         return next((n for n, t in self._named if t is leaf), "a tensor outside the model's parameters")

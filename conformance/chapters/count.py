@@ -112,8 +112,11 @@ def enumerated_once(case: Case) -> Finding:
                     times=times,
                 )
         # Of several names over one memory one listing is enough: that they are several is storage.one-parameter's.
-        missing = [parameter for parameter, times in listing if times == 0]
-        if len(missing) == len(listing) or (missing and not _one_memory(case, [p for p, _ in listing])):
+        listed = {_storage(case, parameter) for parameter, times in listing if times}
+        missing = [
+            p for p, times in listing if not times and (_storage(case, p) is None or _storage(case, p) not in listed)
+        ]
+        if missing:
             return failed(
                 "not-listed", f"{name} does not list {', '.join(missing)}", enumeration=name, parameter=missing[0]
             )
@@ -132,10 +135,10 @@ def enumerated_once(case: Case) -> Finding:
     return passed(f"listed once by {', '.join(asked)}{refused}")
 
 
-def _one_memory(case: Case, names: list[str]) -> bool:
+def _storage(case: Case, name: str) -> int | None:
+    """The memory that a name stands for; None where it is not known."""
     assert case.holdings is not None
-    storages = {n.region.storage for n in case.holdings.named if n.name in names}
-    return len(storages) <= 1 and len(names) > 1
+    return next((n.region.storage for n in case.holdings.named if n.name == name), None)
 
 
 @requirement(
