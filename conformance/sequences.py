@@ -26,8 +26,9 @@ from .requirement import level_of
 
 DRAWN = 12
 DRAWN_LENGTH = 8
-WALKS = 3
-WALK_LENGTH = 24
+WALKS = 10
+WALK_LENGTH = 48
+ROUNDS = 3
 REPEATS = 16
 SHRINKS = 80
 STEP = "step"
@@ -164,7 +165,10 @@ class Walker:
     def walks(self, seed: int) -> Chain | None:
         """A few long walks, and one operation many times; what a walk loses is cut down by leaving operations out."""
         rng = np.random.default_rng([seed, 211])
-        many = [[self.elements[i] for i in rng.integers(0, len(self.elements), WALK_LENGTH)] for _ in range(WALKS)]
+        number = len(self.elements)
+        rounds = max(1, min(ROUNDS, WALK_LENGTH // max(number, 1)))
+        orders = [[rng.permutation(number) for _ in range(rounds)] for _ in range(WALKS)]
+        many = [[self.elements[i] for i in np.concatenate(order)] for order in orders]
         for walk in many + [[one] * REPEATS for one in self.elements]:
             if self.bench.over():
                 return None

@@ -48,6 +48,27 @@ class GrandCopy(Broken):
         return made
 
 
+class Three(Broken):
+    """Frozen and thawed, then copied, then loaded into itself: no two of them are enough."""
+
+    stage = 0
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        self.stage = max(self.stage, int(not requires_grad))
+        return super().requires_grad_(requires_grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Three:
+        made = type(self).__new__(type(self))
+        made.__dict__ = {name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()}
+        made.stage *= 2
+        return made
+
+    def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:
+        if self.stage == 2:
+            self.untie()
+        return super().load_state_dict(state, strict=strict, assign=assign)
+
+
 class ManyModes(Broken):
     """A merge that wears out: after many switches to eval mode the head's weight is a copy."""
 
@@ -212,6 +233,7 @@ ROWS = (
     Row("thawed after load", lambda: ThawedAfterLoad(True), ("load", "freeze")),
     Row("loaded into itself after freeze", LoadedOnceFrozen, ("freeze", "load")),
     Row("copy of a copy", GrandCopy, ("deepcopy", "deepcopy")),
+    Row("loaded after freeze and copy", Three, ("freeze", "deepcopy", "load")),
     Row("many modes", ManyModes, ("train-mode",) * 2),
     Row("cast after pickle", CastWhilePickled, ("pickle", "cast")),
     Row("pickled after freeze", SavedWhileFrozenOnce, ("freeze", "pickle")),
