@@ -55,6 +55,7 @@ def _library() -> Any:
     import equinox as eqx
     import jax
     from tiecheck.conformance.leaves import Way
+    from tiecheck.conformance.operations import reads
 
     from .pytrees import Library
 
@@ -69,7 +70,8 @@ def _library() -> Any:
     def files(model: Any, fresh: Any) -> Any:
         eqx.tree_serialise_leaves(file := io.BytesIO(), model)
         file.seek(0)
-        return eqx.tree_deserialise_leaves(file, fresh())
+        other, problem = fresh(), "tree_deserialise_leaves refuses what was stored"
+        return reads(lambda: eqx.tree_deserialise_leaves(file, other), problem)
 
     return Library(
         split=split,

@@ -59,6 +59,7 @@ def subject_of(built: Built, declared: Declaration, **options: Any) -> Translate
 def _library() -> Any:
     from flax import serialization
     from tiecheck.conformance.leaves import Way
+    from tiecheck.conformance.operations import reads
 
     from .pytrees import Library
 
@@ -68,7 +69,10 @@ def _library() -> Any:
 
     def stored(model: Any, fresh: Any) -> Any:
         module, variables = fresh()
-        return module, serialization.from_bytes(variables, serialization.to_bytes(model[1]))
+        data = serialization.to_bytes(model[1])
+        return module, reads(
+            lambda: serialization.from_bytes(variables, data), "from_bytes refuses what to_bytes stored"
+        )
 
     return Library(
         split=split,

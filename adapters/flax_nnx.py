@@ -56,6 +56,7 @@ def _library() -> Any:
     import jax.numpy as jnp
     from flax import nnx
     from tiecheck.conformance.leaves import Way
+    from tiecheck.conformance.operations import reads
 
     from .pytrees import Library
 
@@ -82,7 +83,7 @@ def _library() -> Any:
 
     def loaded(model: Any, fresh: Any) -> Any:
         other = fresh()
-        nnx.update(other, nnx.state(model))
+        reads(lambda: nnx.update(other, nnx.state(model)), "a fresh model refuses the state")
         return other
 
     def modes(model: Any, fresh: Any) -> Any:

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 from tiecheck.conformance import translated
-from tiecheck.conformance.errors import NotJudged, line
+from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way
-from tiecheck.conformance.operations import Broken
+from tiecheck.conformance.operations import reads
 from tiecheck.conformance.protocol import Backend, Built
 
 FLAG = True
@@ -213,7 +213,7 @@ def _stored(model: Any, fresh: Callable[[], Any]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        return _read("the saved .keras file cannot be loaded again", lambda: keras.saving.load_model(path))
+        return reads(lambda: keras.saving.load_model(path), "the saved .keras file cannot be loaded again")
 
 
 def _weights_loaded(model: Any, fresh: Callable[[], Any]) -> Any:
@@ -221,7 +221,7 @@ def _weights_loaded(model: Any, fresh: Callable[[], Any]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.weights.h5"
         model.save_weights(path)
-        _read("the saved weights do not load into a fresh model", lambda: other.load_weights(path))
+        reads(lambda: other.load_weights(path), "the saved weights do not load into a fresh model")
     return other
 
 
@@ -230,12 +230,12 @@ def _from_config(model: Any, fresh: Callable[[], Any]) -> Any:
 
 
 def _copied(model: Any, fresh: Callable[[], Any]) -> Any:
-    return _read("the copy that Keras makes, a .keras file, cannot be loaded", lambda: copy.deepcopy(model))
+    return reads(lambda: copy.deepcopy(model), "the copy that Keras makes, a .keras file, cannot be loaded")
 
 
 def _unpickled(model: Any, fresh: Callable[[], Any]) -> Any:
     stored = pickle.dumps(model)
-    return _read("the pickled model cannot be read again", lambda: pickle.loads(stored))
+    return reads(lambda: pickle.loads(stored), "the pickled model cannot be read again")
 
 
 def _trained_and_back(model: Any, fresh: Callable[[], Any]) -> Any:
@@ -248,13 +248,6 @@ def _frozen_and_thawed(model: Any, fresh: Callable[[], Any]) -> Any:
     model.trainable = False
     model.trainable = True
     return model
-
-
-def _read(problem: str, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except Exception as error:
-        raise Broken(f"{problem}: {line(error)}") from error
 
 
 WAYS = (

@@ -10,12 +10,14 @@ import itertools
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from tiecheck.conformance import translated
 from tiecheck.conformance.declaration import Declaration
 from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.leaves import Way
+from tiecheck.conformance.operations import reads
 from tiecheck.conformance.protocol import Backend, Built
 from tiecheck.reference import GPTConfig, forward, parameter_count, random_weights
 
@@ -113,9 +115,13 @@ class _Leaves:
             Way(
                 "pickle",
                 "pickle.loads(pickle.dumps(network))",
-                lambda network, fresh: pickle.loads(pickle.dumps(network)),
+                lambda network, fresh: _unpickled(pickle.dumps(network)),
             ),
         )
+
+
+def _unpickled(stored: bytes) -> Any:
+    return reads(lambda: pickle.loads(stored), "what pickle stored cannot be read again")
 
 
 subject_of = translated.subject_of(_Leaves)

@@ -444,13 +444,15 @@ class Chain:
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Which sequences were tried: of which operations, how many of their ordered pairs, how many drawn and long ones."""
+    """Which sequences were tried: of which operations, how many of their ordered pairs, how many drawn and long ones, and how
+    many triples of kinds of operations in a row."""
 
     elements: tuple[str, ...]
     of: int = 0
     pairs: int = 0
     drawn: int = 0
     walks: int = 0
+    triples: int = 0
     longest: int = 0
     lost: Chain | None = None
 

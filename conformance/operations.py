@@ -13,9 +13,21 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from .errors import line
+from .foreign import foreign
+
 
 class Broken(Exception):
     """What an operation returned or saved cannot be loaded again; the sentence says why."""
+
+
+def reads(read: Callable[[], Any], problem: str) -> Any:
+    """What ``read`` makes of that which an operation has just stored. Raises Broken, with ``problem`` and why, where it refuses."""
+    try:
+        with foreign():
+            return read()
+    except Exception as error:
+        raise Broken(f"{problem}: {line(error)}") from error
 
 
 class Inapplicable(Exception):

@@ -26,9 +26,10 @@ from .requirement import level_of
 
 DRAWN = 12
 DRAWN_LENGTH = 8
-WALKS = 10
+WALKS = 3
 WALK_LENGTH = 48
 ROUNDS = 3
+STRIDE = 10
 REPEATS = 16
 SHRINKS = 80
 STEP = "step"
@@ -45,11 +46,14 @@ def tried(bench: Bench, case: Case, seed: int) -> Sequences:
     for some in [must, elements] if len(must) < len(elements) else [elements]:
         walker = Walker(bench, tuple(some))
         lost = walker.pairs(known) or walker.drawn(seed) or walker.walks(seed)
+        if lost is None and all(map(_must, some)):
+            lost = walker.triples(seed)
         seen = dataclasses.replace(
             seen,
             pairs=len(known),
             drawn=seen.drawn + walker.counted["drawn"],
             walks=seen.walks + walker.counted["walks"],
+            triples=seen.triples + walker.counted["triples"],
             longest=max(seen.longest, walker.counted["longest"]),
         )
         if lost is not None:
@@ -107,7 +111,8 @@ class Walker:
 
     def __init__(self, bench: Bench, elements: tuple[Operation, ...]) -> None:
         self.bench, self.elements = bench, elements
-        self.counted = {"drawn": 0, "walks": 0, "longest": 0}
+        self.counted = {"drawn": 0, "walks": 0, "triples": 0, "longest": 0}
+        self.reached = 0
 
     def performed(self, sequence: Sequence[Operation], checked: bool = True) -> Chain | None:
         """A sequence on a fresh model, with the cheap requirements after each operation (or not), and the whole list at the
@@ -121,6 +126,7 @@ class Walker:
             return fault.chain
         finally:
             walk.leave()
+            self.reached = len(walk.done) - walk.refused
         self.counted["longest"] = max(self.counted["longest"], len(walk.done))
         return None
 
@@ -179,6 +185,23 @@ class Walker:
                 return self._shortest(walk[: len(lost.words)], lost)
         return None
 
+    def triples(self, seed: int) -> Chain | None:
+        """Every three kinds of operations in a row, several triples in one walk."""
+        rng = np.random.default_rng([seed, 223])
+        kinds = [[one for one in self.elements if one.word == word] for word in {one.word: 0 for one in self.elements}]
+        order = rng.permutation(len(kinds))[list(_every_triple(len(kinds)))]
+        walk = [kinds[i][rng.integers(len(kinds[i]))] for i in order]
+        for start in range(0, len(walk) - 2, STRIDE):
+            if self.bench.over():
+                return None
+            self.bench.say("three operations in a row")
+            part = walk[start : start + STRIDE + 2]
+            lost = self.performed(part)
+            self.counted["triples"] += max(self.reached - 2, 0)
+            if lost is not None:
+                return self._shortest(part[: len(lost.words)], lost)
+        return None
+
     def _shortest(self, walk: list[Operation], lost: Chain) -> Chain:
         """The walk without what it does not take to lose the tie."""
         left = SHRINKS
@@ -193,6 +216,19 @@ class Walker:
                 else:
                     walk, lost = shorter[: len(found.words)], found
         return lost
+
+
+def _every_triple(count: int) -> list[int]:
+    """A row of numbers below ``count`` in which each three of them stand side by side once: the greedy sequence of M. H. Martin
+    (1934), which always takes the largest number that makes a new triple."""
+    row = [0, 0, 0]
+    known = {(0, 0, 0)}
+    while True:
+        new = next((n for n in reversed(range(count)) if (row[-2], row[-1], n) not in known), None)
+        if new is None:
+            return row
+        row.append(new)
+        known.add((row[-3], row[-2], row[-1]))
 
 
 class Walk:

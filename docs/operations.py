@@ -177,9 +177,8 @@ TAIL = """
 ## Two in a row
 
 `tiecheck run TARGET --profile full` performs operations in a row: all ordered pairs of those that keep the tie alone, sequences
-that are drawn and shrunk, long walks through all of them in ever another order (so that most triples come up, if not all),
-and each operation many times over. What it finds it prints as lines of Python
-that show it without tiecheck, and that it has run before.
+that are drawn and shrunk, a few long walks, each operation many times over, and every three kinds of MUST operations. What it finds it prints as lines
+of Python that show it without tiecheck, and that it has run before.
 
 ## An operation of your own
 

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alone_later import Tied
@@ -117,3 +118,20 @@ def test_each_operation_has_a_requirement_with_its_word() -> None:
 
     words = {op.word for op in (*OPERATIONS, *LOADING, *WRAPPING)} | {"compile", "export", "sequence"}
     assert {f"persistence.{word}" for word in words} == {r.id for r in requirements() if r.chapter == "persistence"}
+
+
+class RefusesAssignment(Tied):
+    """Says aloud that assignment would take its tie apart, instead of letting it be lost."""
+
+    def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:
+        if assign:
+            raise RuntimeError("assign=True takes the tie apart: load, and do not assign")
+        return super().load_state_dict(state, strict=strict)
+
+
+def test_a_loud_refusal_is_no_loss() -> None:
+    report = check(lambda: RefusesAssignment(False), select=["persistence.load-assign", "persistence.load"])
+    found = {r.id: r for r in report.results if r.verdict != "skip" or "not selected" not in r.message}
+    assert found["persistence.load"].verdict == "pass"
+    assert found["persistence.load-assign"].verdict == "skip"
+    assert "takes the tie apart" in found["persistence.load-assign"].message

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tiecheck.conformance.errors import line
-from tiecheck.conformance.foreign import foreign
-from tiecheck.conformance.operations import Broken, Operation
+from tiecheck.conformance.operations import Operation, reads
 from torch import nn
 
 if TYPE_CHECKING:
@@ -78,14 +76,6 @@ def _load_leniently(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
 
 def _load_into(module: nn.Module, state: Any, **how: Any) -> None:
     reads(lambda: module.load_state_dict(state, **how), "the model's own load_state_dict refuses its own state_dict")
-
-
-def reads(read: Callable[[], Any], problem: str) -> Any:
-    try:
-        with foreign():
-            return read()
-    except Exception as error:
-        raise Broken(f"{problem}: {line(error)}") from error
 
 
 def _in_place(change: Change) -> Callable[[TorchSubject, Fresh], TorchSubject]:

@@ -281,7 +281,8 @@ def sequence(case: Case) -> Finding:
         return skipped(case.why("sequences", "sequences are tried in the profile full alone"))
     lost = seen.lost
     told = (
-        f"{seen.pairs} of {seen.of} ordered pairs, {seen.drawn} drawn sequences and {seen.walks} long walks were tried"
+        f"{seen.pairs} of {seen.of} ordered pairs, {seen.drawn} drawn sequences, {seen.walks} long walks and "
+        f"{seen.triples} triples were tried"
     )
     if lost is None:
         if not seen.pairs:
