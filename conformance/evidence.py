@@ -272,6 +272,14 @@ class Pass:
         return settle(self, explain(self))
 
 
+def kept(old: Pass, **changes: Any) -> Pass:
+    """A pass with more evidence; what was worked out already stays worked out."""
+    new = dataclasses.replace(old, **changes)
+    if "explained" in old.__dict__ and "injected" not in changes:
+        new.__dict__["explained"] = old.__dict__["explained"]
+    return new
+
+
 @dataclass(frozen=True)
 class Named:
     """A tensor that the model holds under a name. ``object`` labels identity: equal labels are one object."""

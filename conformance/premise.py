@@ -22,6 +22,11 @@ def has(subject: Any, capability: str) -> bool:
     return callable(getattr(subject, capability, None)) and capability not in subject.missing
 
 
+def writable(subject: Any, side: str) -> bool:
+    """Whether rows of that side's array can be written."""
+    return not hasattr(subject, "can_write") or bool(subject.can_write(side))
+
+
 def settle(subject: Any, declared: Declaration, seed: int) -> tuple[Room, Probe, list[str]]:
     """Learn what may be asked from one plain pass, draw the run's main probe, and find the table.
 
