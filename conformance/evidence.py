@@ -474,7 +474,7 @@ class Case:
     ``repeats`` are logits of equal calls in eval mode with the generators left to run; ``missing`` says, by capability,
     why something was not gathered; ``initial`` are logits (N, C) of a model that nothing has trained or moved yet.
     ``trained``, ``trajectory``, ``after`` and ``sequences`` are what became of it later; ``copied`` says that they happened to
-    a deepcopy.
+    a deepcopy. ``flipped``: in eval mode both uses read one memory at first, and after a pass in train mode no longer.
     """
 
     declared: Declaration
@@ -492,6 +492,7 @@ class Case:
     after: tuple[After, ...] = ()
     sequences: Sequences | None = None
     copied: bool = False
+    flipped: bool = False
 
     @property
     def first(self) -> Pass:

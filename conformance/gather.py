@@ -227,8 +227,17 @@ def gather(subject: Any, declared: Declaration, probe: Probe, work: Effort) -> C
     elif work.modes and has(subject, "edges") and first.gradient is not None and first.gradient.table is not None:
         first = kept(first, gradient=dataclasses.replace(first.gradient, train_edges=subject.edges(trained, 1)))
         passes = [first]
+    flipped = len(passes) > 1 and _one(first.look) and not _one(passes[1].look) and not _one(subject.look(probe))
     dead, instead = _dead(subject, first, work)
-    return Case(declared, tuple(passes), repeats, holdings, loss, answers, dead, instead, _missing(subject))
+    missing = _missing(subject)
+    return Case(declared, tuple(passes), repeats, holdings, loss, answers, dead, instead, missing, flipped=flipped)
+
+
+def _one(look: Look | None) -> bool:
+    """Whether one pass showed both uses over one block of memory."""
+    if look is None or look.head is None or look.table.region is None or look.head.region is None:
+        return False
+    return look.table.region.storage == look.head.region.storage
 
 
 def _dead(subject: Any, seen: Pass, work: Effort) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:

@@ -52,6 +52,9 @@ def one_memory(case: Case) -> Finding:
             continue
         seen_any = True
         finding = _tied(case, seen) if case.declared.tied else _untied(seen)
+        if finding is not None and seen.probe.train and case.flipped:
+            told = f"in eval mode both uses read one array at first; since train() was called, {finding.message}"
+            return failed("lost-on-train-mode", told, **finding.counterexample or {})
         if finding is not None:
             return finding
     if not seen_any:
