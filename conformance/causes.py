@@ -27,7 +27,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "forced-tie": Cause(
         "The model is declared untied, so input and output have a matrix each.",
-        "Give the projection a parameter of its own and drop the line that ties it; or declare it tied: --declare tied",
+        "Drop the line that ties it (where it is built, in tie_weights, or after a load), so that the projection keeps a "
+        "parameter of its own; or declare it tied: --declare tied",
     ),
     "stale-copy": Cause(
         "Both uses read the table itself. A kept copy agrees until the next update, then it is old.",

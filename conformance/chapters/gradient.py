@@ -624,7 +624,7 @@ def every_call(case: Case) -> Finding:
         if edges and trained and min(trained) < min(edges):
             return failed(
                 "detached-projection",
-                f"in train mode the table has {trained[0]} uses in the graph, in eval mode {edges[0]}",
+                f"in train mode the table is used {trained[0]} times in the graph, in eval mode {edges[0]} times",
                 edges=[*edges, *trained],
                 mode="train",
             )
@@ -634,7 +634,7 @@ def every_call(case: Case) -> Finding:
         if len(set(edges)) > 1:
             return failed(
                 "stale-copy",
-                f"on consecutive calls in {seen.probe.mode} mode the table has {', '.join(map(str, edges))} uses in the graph",
+                f"on consecutive calls in {seen.probe.mode} mode the table is used {', '.join(map(str, edges))} times in the graph",
                 edges=list(edges),
                 mode=seen.probe.mode,
             )
