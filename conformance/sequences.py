@@ -189,7 +189,7 @@ class Walker:
         """Every three kinds of operations in a row, several triples in one walk."""
         rng = np.random.default_rng([seed, 223])
         kinds = [[one for one in self.elements if one.word == word] for word in {one.word: 0 for one in self.elements}]
-        order = rng.permutation(len(kinds))[list(_every_triple(len(kinds)))]
+        order = rng.permutation(len(kinds))[list(every_triple(len(kinds)))]
         walk = [kinds[i][rng.integers(len(kinds[i]))] for i in order]
         for start in range(0, len(walk) - 2, STRIDE):
             if self.bench.over():
@@ -218,7 +218,7 @@ class Walker:
         return lost
 
 
-def _every_triple(count: int) -> list[int]:
+def every_triple(count: int) -> list[int]:
     """A row of numbers below ``count`` in which each three of them stand side by side once: the greedy sequence of M. H. Martin
     (1934), which always takes the largest number that makes a new triple."""
     row = [0, 0, 0]

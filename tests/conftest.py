@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiecheck.conformance import cli
+from tiecheck.conformance import cli, sequences
 
 pytest_plugins = ["pytester"]  # pytest wants it said here, at the top
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,6 +27,13 @@ def few_operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         home = importlib.import_module(f"tiecheck.adapters.pytorch.{module}")
         kept = tuple(op for op in getattr(home, name) if wanted and op.word not in ("compile", "export"))
         monkeypatch.setattr(home, name, kept)
+
+
+@pytest.fixture(autouse=True)
+def few_triples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every three operations in a row take longest of all sequences: tests that are about them are marked ``triples``."""
+    if request.node.get_closest_marker("triples") is None:
+        monkeypatch.setattr(sequences, "every_triple", lambda count: [])
 
 
 @pytest.fixture

@@ -30,7 +30,11 @@ def full(build: Any, deselect: tuple[str, ...] = SHOULDS, **more: Any) -> Report
     return report
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def _marked(row: Row) -> Any:
+    return pytest.param(row, id=row.name, marks=[pytest.mark.triples] if len(row.needs) > 2 else [])
+
+
+@pytest.mark.parametrize("row", map(_marked, ROWS))
 def test_what_only_a_sequence_loses_is_found_and_cut_down(row: Row, tmp_path: Path, monkeypatch: Any) -> None:
     standard = check(row.build, select="persistence", deselect=SHOULDS)
     assert standard.conforms, [(r.id, r.message) for r in standard.results if r.verdict == "fail"]
@@ -53,18 +57,14 @@ def test_what_only_a_sequence_loses_is_found_and_cut_down(row: Row, tmp_path: Pa
     assert shown == code.splitlines()[-1].partition("# ")[2].partition(":")[0], code
 
 
-@pytest.fixture
-def no_triples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take long, and one model that passes them is enough."""
-    monkeypatch.setattr(sequences, "_every_triple", lambda count: [])
-
-
+@pytest.mark.triples
 def test_every_triple_stands_in_the_row_once() -> None:
     for count in (1, 2, 5, 12):
-        row = sequences._every_triple(count)
+        row = sequences.every_triple(count)
         assert len(set(zip(row, row[1:], row[2:], strict=False))) == count**3 == len(row) - 2
 
 
+@pytest.mark.triples
 def test_every_triple_of_a_sound_model_is_tried() -> None:
     few = ("persistence.load", "persistence.freeze", "persistence.deepcopy", SEQUENCE)
     aside = tuple(r.id for r in requirements() if r.chapter == "persistence" and r.id not in few)
@@ -73,7 +73,6 @@ def test_every_triple_of_a_sound_model_is_tried() -> None:
     assert " 27 triples" in result.message, result.message
 
 
-@pytest.mark.usefixtures("no_triples")
 @pytest.mark.parametrize(
     ("build", "aside"), [(lambda: Tied(False), LOSES), (One, SHOULDS)], ids=["plain", "functional"]
 )
@@ -113,7 +112,6 @@ def test_standard_tries_none() -> None:
     assert "full" in result.message
 
 
-@pytest.mark.usefixtures("no_triples")
 def test_an_untied_model_is_not_tied_by_a_sequence() -> None:
     def build() -> Tied:
         model = Tied(True)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from .calls import call, find_logits, positions
 from .places import Place, places, split, unwrapped
-from .restore import Snapshot, Surroundings, named_tensors
+from .restore import Snapshot, Surroundings, named_tensors, seed_torch
 from .seen import Group, Head, choose, find_head, group_lookups
 from .tie import End, Held, apart, groups_of, listing, named, orphan, owner, plain, two_parameters, two_tables, windows
 from .trace import Lookup, Product, Trace, Watch, eager, key_of
@@ -338,7 +338,7 @@ def _watched(
 
 def _logits(inner: nn.Module, ids: Tensor, caller: Caller) -> Tensor:
     """The logits of one pass, with the generators at one state, so that two passes differ by what was written alone."""
-    torch.manual_seed(0)
+    seed_torch(0)
     np.random.seed(0)
     random.seed(0)
     with foreign():

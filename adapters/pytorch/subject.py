@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from . import asides, graph, holdings, looking, training
 from .calls import call, find_logits, positions
-from .restore import Snapshot, Surroundings, is_leaf, named_tensors
+from .restore import Snapshot, Surroundings, is_leaf, named_tensors, seed_torch
 from .seen import Reader, dtype_name, find_head, group_lookups, to_numpy
 from .trace import Inject, Watch, eager, key_of, overlap
 from .training import mapped
@@ -123,7 +123,7 @@ class TorchSubject:
         """A lazy module has no parameters before its first forward: there is nothing yet to put back or to judge."""
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in self.module.parameters()):
             state, modes = torch.get_rng_state(), [(m, m.training) for m in self.module.modules()]
-            torch.manual_seed(self.seed)
+            seed_torch(self.seed)
             with torch.no_grad(), foreign():
                 self._caller(self.module, torch.tensor([[1, 0], [0, 1]]))
             torch.set_rng_state(state)
@@ -177,7 +177,7 @@ class TorchSubject:
                 self.module.train(train)
         self._rewind(train)
         if reseed:
-            torch.manual_seed(self.seed)
+            seed_torch(self.seed)
             np.random.seed(self.seed % 2**32)
             random.seed(self.seed)
 

@@ -79,6 +79,8 @@ def main(cases: str, folder: str) -> None:
     del hypothesis, transformers
     warm = Path(folder) / "warm"
     one(cli, {"words": ["run", "reference", "--profile", "quick"], "files": {}}, warm)
+    gc.collect()
+    gc.freeze()  # the libraries: they are not looked through again before every case
     for number, case in enumerate(json.loads(Path(cases).read_text())):
         answers.write(json.dumps({"begins": number}) + "\n")
         answers.flush()
