@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import gather
+from . import gather, tolerances
 from .declaration import Declaration
 from .diagnosis import is_path
 from .errors import sentence
@@ -354,10 +354,29 @@ def _performed(bench: Bench, operation: Operation, trainable: bool) -> After:
         with foreign(), result:
             logits = result.logits(bench.probe.ids)
             seen = bench.seen(result, _effort(operation), operation)
-            after = dataclasses.replace(after, after=logits, dtype=result.dtype)
+            after = dataclasses.replace(
+                after, after=logits, dtype=result.dtype, lost=bench.lost(seen, operation.halfway)
+            )
+            if operation.gradients and _cuts_all(result, seen, after.lost):
+                return dataclasses.replace(
+                    after, lost=(), refused=f"inconclusive: after {operation.spelling} {_BODY_TOO}"
+                )
     except Exception as error:
         said = _no_longer(operation, error)
         return dataclasses.replace(after, **({"refused": said} if operation.halfway else {"broken": said}))  # type: ignore[arg-type]
     finally:
         bench.count(result)
-    return dataclasses.replace(after, lost=bench.lost(seen, operation.halfway))
+    return after
+
+
+_BODY_TOO = "the network's own parameters have another gradient than differences measure, too"
+
+
+def _cuts_all(subject: Any, seen: Case, lost: tuple[Lost, ...]) -> bool:
+    """Whether what is lost is a gradient, and the network's own parameters lose theirs as well: that is not the tie's fault
+    (a debugging compiler may draw other dropout masks where a checkpoint computes again)."""
+    at = next((p for p in reversed(seen.passes) if p.gradient is not None), None)
+    if at is None or not has(subject, "control") or not any(one.id.startswith("gradient.") for one in lost):
+        return False
+    found = subject.control(at.probe, at.cotangent)
+    return found is not None and not tolerances.body_is_sound(*found)

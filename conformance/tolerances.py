@@ -133,6 +133,12 @@ def rounding_hides(noise: float, gap: float) -> bool:
     return noise >= 0.3 * gap
 
 
+def body_is_sound(claim: float, quotient: float) -> bool:
+    """Whether a difference along the gradient of the network's own parameters is what that gradient says, to a tenth: at a step
+    of 1e-3 of their size, curvature and float32 take a few hundredths of it, and what cuts or redraws takes more."""
+    return abs(claim - quotient) <= 0.1 * max(abs(claim), abs(quotient), TINY)
+
+
 def control_is_sound(claim: float, quotient: float, off: float) -> bool:
     """Whether the network's own parameters pass at least four times better than the table failed (``off``, as a part of
     its claim); 1e-9 is the rounding of a float64 difference at a step of 1e-3 (2**-53 / 1e-3, with a thousand logits)."""

@@ -250,9 +250,9 @@ def lookup_share(case: Case) -> Finding:
         if isinstance(first_off(seen), Off):
             inconclusive = "the projection's share is wrong, so what is left of the gradient is not the lookup's"
             continue
-        padding = _padding(case, seen, form)
-        if padding is not None:
-            return padding
+        found = _nothing(seen, form) or _padding(case, seen, form)
+        if found is not None:
+            return found
         for finding in _differences(case, seen, form):
             if finding.verdict == "fail":
                 return finding
@@ -263,6 +263,26 @@ def lookup_share(case: Case) -> Finding:
     if asked:
         return passed(f"{asked} central differences agree with what is left of the gradient")
     return skipped(f"inconclusive: {inconclusive}") if inconclusive else _not_asked(case)
+
+
+def _nothing(seen: Pass, form: Explained) -> Finding | None:
+    """Rows that were read and get exactly no gradient, where the projection owes them a share: both are cut off."""
+    assert seen.gradient is not None and seen.gradient.table is not None
+    if separate(seen):
+        return None
+    rows = np.asarray([r for r in seen.lookup_rows if r < min(form.columns, seen.table.shape[0])], dtype=np.int64)
+    rows = rows[~np.any(seen.gradient.table[rows], axis=1)]
+    share, bound = rows_share(seen, form, rows)
+    rows = rows[(np.abs(share) > tolerances.FITTED * bound).any(1)]
+    if not rows.size:
+        return None
+    several = f"rows {rows.tolist()[:8]} were read and get" if rows.size > 1 else f"row {rows[0]} was read and gets"
+    return failed(
+        "missing-rows",
+        f"{several} no gradient at all: the projection's share is cut off there, too",
+        missing=rows.tolist()[:16],
+        mode=seen.probe.mode,
+    )
 
 
 def _padding(case: Case, seen: Pass, form: Explained) -> Finding | None:
