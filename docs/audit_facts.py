@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import transformers
-from tiecheck.adapters.huggingface_tiny import _small, levels
+from tiecheck.adapters.huggingface_tiny import levels, small_sizes
 from tiecheck.conformance.audit.installed import surveyed
 
 FILE = Path(__file__).parents[1] / "conformance" / "audit" / "transformers.json"
@@ -28,7 +28,7 @@ def sized(architecture: str) -> str | None:
     """The place in the config of the number of rows that every table of a class has; None where there is no one such."""
     cls = getattr(transformers, architecture)
     try:
-        config = cls.config_class(**_small(cls.config_class, None))
+        config = cls.config_class(**small_sizes(cls.config_class, None))
         for prime, level in zip(
             PRIMES, filter(lambda level: hasattr(level, "vocab_size"), levels(config)), strict=False
         ):

@@ -68,7 +68,7 @@ def claimed(config: Mapping[str, Any] | None) -> Claim:
     inner = config.get(where) if where else config
     inner = inner if isinstance(inner, Mapping) else {}
     kind = type_of(inner)
-    how, by = facts.reads(kind) if kind else ({}, "")
+    how, by = facts.reads(kind)
     tied, says, missing = _value(inner, levels, kind, where)
     acts = ties is None or bool(where) or any("weight" in target for target in ties)
     notes = _notes(levels, tied)
@@ -118,7 +118,7 @@ def _value(
     if here and here[0].value is not None:
         return None, f"config.json gives {here[0].key} a value that is neither true nor false", False
     value, source = facts.default(kind, bare(config))
-    absent = facts.reads(kind)[0].get("absent", ()) if kind else ()
+    absent = facts.reads(kind)[0].get("absent", ())
     deciding = _nested(levels, where, absent, value)
     if value is not None and deciding:
         at = f"{deciding[0].path}, which {kind} obeys where the top level says nothing ({source})"
@@ -141,7 +141,7 @@ def _stated(
 ) -> tuple[bool | None, str, bool]:
     """The flag that stands where it counts; where a class takes it from elsewhere as well, what comes of both."""
     says = f"config.json says {level.key}: {str(level.value).lower()}{_at(where)}"
-    how, source = facts.reads(kind) if kind else ({}, "")
+    how, source = facts.reads(kind)
     value = facts.taken(kind, bare(config)) if level.key == FLAG and "nested" in how else level.value
     if value is None or value is level.value:
         return level.value, says, False

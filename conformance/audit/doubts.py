@@ -79,7 +79,7 @@ class Case:
     @cached_property
     def misfit(self) -> str:
         """Tables of another size than the config's, where a loader takes the files at all."""
-        return "" if self.unlisted else misfits(self.checkpoint.config, self.ends)
+        return "" if self.unlisted or not self.loads else misfits(self.checkpoint.config, self.ends)
 
     @property
     def turned(self) -> str:
@@ -101,6 +101,11 @@ class Case:
         """What a loader finds that knows no name of a wrapper."""
         roles = [t.role for t in self.ends if not foreign(t.tensor.name)]
         return self.state if len(roles) == 2 else f"{roles[0]} only" if roles else "unknown"  # type: ignore[return-value]
+
+    @property
+    def loads(self) -> bool:
+        """Whether the files are of the formats that transformers loads by itself: an adapter may well resize its base."""
+        return self.checkpoint.format in ("safetensors", "torch")
 
     @cached_property
     def unlisted(self) -> bool:
@@ -158,7 +163,7 @@ def _transposed(case: Case, finding: Finding) -> Finding:
 
 
 def _still_wrapped(case: Case, finding: Finding) -> Finding:
-    inner = next((t.tensor.name for t in case.ends if within(t.tensor.name)), "")
+    inner = next((t.tensor.name for t in case.ends if case.loads and within(t.tensor.name)), "")
     if case.tied is None or not (inner or (case.apart and case.tied)):
         return finding
     why = case.apart if case.tied and case.apart else f"no loader of the model finds a table under {inner}"

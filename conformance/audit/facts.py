@@ -176,6 +176,8 @@ def _another() -> bool:
 
 def _asked(name: str, model_type: str, ask: Callable[[str], dict[str, Any]]) -> tuple[Mapping[str, Any], str]:
     here = installed.version()
+    if not model_type:
+        return {}, ""
     if _another():
         return ask(model_type), f"transformers {here}, installed"
     return shipped()[name].get(model_type, {}), f"transformers {here}, installed" if here else _from_table()

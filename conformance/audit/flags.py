@@ -31,31 +31,37 @@ def turned(config: Mapping[str, Any], value: bool) -> Turned:
     made = copy.deepcopy(dict(config))
     inner = made.get("decoder") if type_of(made) in BY_DECODER else made
     target = inner if isinstance(inner, dict) else made
-    kind = type_of(target)
-    was, then = _word(target.get(FLAG)), _word(value)
-    moved = facts.moved(kind) if kind else {}
-    fields = {name: by[was] for name, by in moved.items() if name not in target and by[was] != by[then]}
-    present = [key for key in SPELLINGS if key in target]
-    _set(made, value)
-    for key in present or [FLAG]:
-        target[key] = value
-    for part in facts.reads(kind)[0].get("nested", ()) if kind else ():
+    fields = _set(made, value)
+    if not any(key in target for key in SPELLINGS):
+        fields |= _kept(target, value)
+        target[FLAG] = value
+    for part in facts.reads(type_of(target))[0].get("nested", ()):
         if isinstance(target.get(part), dict):
             target[part][FLAG] = value
-    target |= fields
     return Turned(made, fields, _reason(config))
+
+
+def _kept(level: dict[str, Any], value: bool) -> dict[str, Any]:
+    """Writes what the class of a level would else take from the turned flag, as it has it now."""
+    was, then = _word(level.get(FLAG)), _word(value)
+    moved = facts.moved(type_of(level))
+    fields = {name: by[was] for name, by in moved.items() if name not in level and by[was] != by[then]}
+    level |= fields
+    return fields
 
 
 def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else "absent"
 
 
-def _set(level: dict[str, Any], value: bool) -> None:
-    for key, inner in level.items():
-        if key in SPELLINGS:
-            level[key] = value
-        elif isinstance(inner, dict):
-            _set(inner, value)
+def _set(level: dict[str, Any], value: bool) -> dict[str, Any]:
+    """Turns the flag wherever it stands, from here on; what was written beside it."""
+    present = [key for key in SPELLINGS if key in level]
+    fields = _kept(level, value) if FLAG in present else {}
+    for inner in level.values():
+        fields |= _set(inner, value) if isinstance(inner, dict) else {}
+    level.update(dict.fromkeys(present, value))
+    return fields
 
 
 def _reason(config: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import transformers
 from made import checkpoint, table
 from safetensors.torch import load_file, save_file
 from tiecheck.conformance.audit import facts, installed
+from tiecheck.conformance.audit.flags import turned
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 FLAG = "tie_word_embeddings"
@@ -84,6 +85,13 @@ def test_a_class_that_ties_whatever_is_said_is_told_so(kind, audit, tmp_path):
     status, (row,), _ = audit(checkpoint(tmp_path / "n", E, OTHER, names=names, **claims))
     assert status == 0 and "warns" in row["loaders"][0]["says"]
     assert CONFIG_MAPPING[kind].from_dict({FLAG: False}).tie_word_embeddings is True
+
+
+def test_a_nested_flag_that_is_turned_with_it_turns_no_scale_either():
+    config = {"model_type": "llama", "text_encoder": {"model_type": "t5", FLAG: True}, FLAG: True}
+    change = turned(config, False)
+    assert change.config["text_encoder"] == {"model_type": "t5", FLAG: False, "scale_decoder_outputs": True}
+    assert "scale_decoder_outputs" not in change.config and config["text_encoder"][FLAG] is True
 
 
 def composite(kind, top, text):
