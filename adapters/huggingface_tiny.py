@@ -134,7 +134,7 @@ def tiny_config(model_type: str, tied: bool | None = None) -> Any:
         FlagRejected: the config refuses this value of the flag, or has no flag to set.
     """
     config_class = _config_class(model_type)
-    sizes = _small(config_class, tied)
+    sizes = small_sizes(config_class, tied)
     fields = {field.name: field.default for field in dataclasses.fields(config_class)}
     if fields.get("is_decoder") is False and not fields.get("is_encoder_decoder"):
         sizes.setdefault("is_decoder", True)  # or BERT and its kin look at the tokens to come, and warn of it
@@ -186,7 +186,7 @@ def nested(config: Any) -> dict[str, Any]:
     return {name: config for name, config in inner.items() if config is not None}
 
 
-def _small(config_class: Any, tied: bool | None) -> dict[str, Any]:
+def small_sizes(config_class: Any, tied: bool | None) -> dict[str, Any]:
     """Arguments that make ``config_class`` small: integers by name, one layer of each kind, nested configs too."""
     fields = {field.name: field.default for field in dataclasses.fields(config_class)}
     sizes: dict[str, Any] = {}
@@ -211,7 +211,7 @@ def _small(config_class: Any, tied: bool | None) -> dict[str, Any]:
                 sizes["num_hidden_layers"] = len(kinds)
     for name, inner in nested(default).items():
         kind = {"model_type": inner.model_type} if inner.model_type else {}
-        sizes[name] = kind | _small(type(inner), tied)
+        sizes[name] = kind | small_sizes(type(inner), tied)
     if tied is not None and FLAG in fields:
         sizes[FLAG] = tied
     return _merged(sizes, TINY.get(config_class.model_type, {}))

@@ -20,7 +20,7 @@ from .tables import Tables, found, stem
 from .tensors import Tensor, Unreadable, floats, reading
 
 _WRAP = re.compile(r"(^base_model\.model\.)|(\.modules_to_save(\.[^.]+)?(?=\.))|(\.base_layer(?=\.))")
-_LORA = re.compile(r"\.lora_(?:embedding_)?[AB](\.[^.]+)?(\.weight)?$")
+LORA = re.compile(r"\.lora_(?:embedding_)?[AB](\.[^.]+)?(\.weight)?$")
 _LARGEST = 1 << 30
 
 
@@ -31,16 +31,16 @@ def read(folder: Path) -> Checkpoint:
     config = read_json(config_file)
     held = _held(folder)
     base = _base(folder, config.get("base_model_name_or_path"))
-    stored = {_plain(name): tensor for name, tensor in held.items() if not _LORA.search(name)}
+    stored = {plain(name): tensor for name, tensor in held.items() if not LORA.search(name)}
     tensors = {**base.tensors, **{name: t for name, t in stored.items() if len(t.shape) == 2}}
     claim = claimed(base.config)
     tables = found(base.tensors, claim.ties)
     notes = (f"the adapter's base is {said(base.path)}",)
-    apart = "" if config.get("ensure_weight_tying") is True else _apart(config, held, stored, tables, claim.ties)
+    apart = "" if config.get("ensure_weight_tying") is True else apart_of(config, held, stored, tables, claim.ties)
     return dataclasses.replace(base, path=folder, format="peft", tensors=tensors, notes=notes, apart=apart, other=None)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A tensor's name in the base."""
     return _WRAP.sub("", name)
 
@@ -68,7 +68,7 @@ def _base(folder: Path, name: Any) -> Checkpoint:
     )
 
 
-def _apart(
+def apart_of(
     config: Mapping[str, Any],
     held: Mapping[str, Tensor],
     stored: Mapping[str, Tensor],
@@ -83,7 +83,7 @@ def _apart(
     )
     saved = config.get("modules_to_save")
     words = [word for word in saved if isinstance(word, str)] if isinstance(saved, list) else []
-    lora = {_plain(_LORA.sub("", name)): True for name in held if _LORA.search(name)}
+    lora = {plain(LORA.sub("", name)): True for name in held if LORA.search(name)}
     sides = {}
     for side, module in (("lookup", lookup), ("head", head)):
         trained = any(module == word or module.endswith(f".{word}") for word in words)
@@ -127,9 +127,7 @@ def _equal_updates(held: Mapping[str, Tensor], lookup: str, head: str) -> bool:
 
 def _factor(held: Mapping[str, Tensor], module: str, letter: str) -> Tensor:
     return next(
-        t
-        for n, t in held.items()
-        if _plain(_LORA.sub("", n)) == module and re.search(rf"lora_(embedding_)?{letter}", n)
+        t for n, t in held.items() if plain(LORA.sub("", n)) == module and re.search(rf"lora_(embedding_)?{letter}", n)
     )
 
 

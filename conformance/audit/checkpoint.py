@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import safetensors_files, torch_files
 from .safely import INDEX_LIMIT, check_link, inside, read_json, said
+from .strays import is_model, strays, unseen
 from .tables import Tables
 from .tensors import Tensor, Unreadable
 
@@ -89,13 +90,24 @@ def _walked(folder: Path, depth: int, count: list[int]) -> list[Unit]:
         raise Unreadable(f"{said(folder)} lies in more folders than are searched ({_DEEP} deep, {_FOLDERS} in all)")
     names = _listed(folder)
     hits = _of_folder(folder, names)
-    if hits:
-        return hits
     inner = [folder / name for name in names if not name.startswith(".")]
+    inner = [path for path in inner if path.is_dir() and not path.is_symlink()]
+    if hits and is_model(names):
+        return [replace(hits[0], read=lambda: _told(hits[0].read(), unseen(inner, _holds))), *hits[1:]]
     for path in inner:
-        if path.is_dir() and not path.is_symlink():
-            hits += _walked(path, depth + 1, count)
+        hits += _walked(path, depth + 1, count)
     return hits
+
+
+def _holds(folder: Path) -> bool:
+    try:
+        return bool(_of_folder(folder, _listed(folder)))
+    except Unreadable:
+        return False
+
+
+def _told(checkpoint: Checkpoint, notes: list[str]) -> Checkpoint:
+    return replace(checkpoint, notes=(*checkpoint.notes, *notes))
 
 
 def _listed(folder: Path) -> list[str]:
@@ -134,7 +146,7 @@ def _sets(names: list[str]) -> dict[str, list[str]]:
         ("torch", TORCH, "pytorch_model.bin"),
     ):
         index = [name for name in names if name.endswith(tuple(f"{end}.index.json" for end in ends))]
-        files = [name for name in names if name.endswith(ends) and not _NO_MODEL.match(name)]
+        files = [name for name in names if _is_weights(name, kind)]
         preferred = [name for name in index if name == f"{first}.index.json"] or index[:1]
         if first in files and not preferred:
             preferred = [first]
@@ -143,6 +155,10 @@ def _sets(names: list[str]) -> dict[str, list[str]]:
         if chosen:
             sets[kind] = chosen
     return sets
+
+
+def _is_weights(name: str, kind: str) -> bool:
+    return name.endswith(TORCH if kind == "torch" else ".safetensors") and not _NO_MODEL.match(name)
 
 
 def _folder(folder: Path, sets: Mapping[str, list[str]]) -> Checkpoint:
@@ -155,9 +171,7 @@ def _folder(folder: Path, sets: Mapping[str, list[str]]) -> Checkpoint:
     first, *more = made
     if not more:
         return first
-    import dataclasses
-
-    return dataclasses.replace(first, other=more[0])
+    return replace(first, other=more[0])
 
 
 def _set(folder: Path, kind: str, names: list[str], config: Mapping[str, Any] | None) -> Checkpoint:
@@ -183,6 +197,7 @@ def _set(folder: Path, kind: str, names: list[str], config: Mapping[str, Any] | 
         aliases |= {name: kept for name, kept in metadata.items() if kept in held and name not in held}
     if listed is not None:
         notes += _check_index(folder, names[0], listed, tensors)
+    notes += strays(folder, kind, files, [n for n in _listed(folder) if _is_weights(n, kind)])
     return Checkpoint(
         folder,
         kind,
@@ -263,10 +278,8 @@ def _single(path: Path, kind: str) -> Checkpoint:
 
 
 def _beside(checkpoint: Checkpoint, path: Path) -> Checkpoint:
-    import dataclasses
-
     config = path.parent / "config.json"
     if not (config.is_symlink() or config.exists()):
         return checkpoint
     check_link(path.parent, config)
-    return dataclasses.replace(checkpoint, config=read_json(config), config_file=config)
+    return replace(checkpoint, config=read_json(config), config_file=config)

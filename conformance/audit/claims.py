@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class Claim:
         headless: the class has no head of a language model, so that none is owed.
         ties: which names the class ties to which; None where the class is unknown.
         missing: the flag stands at no level that counts: a default decided.
+        taken: what the class of transformers makes of all that.
     """
 
     tied: bool | None
@@ -52,6 +53,7 @@ class Claim:
     ties: Mapping[str, str] | None = None
     missing: bool = False
     notes: tuple[str, ...] = ()
+    taken: bool | None = None
 
 
 def claimed(config: Mapping[str, Any] | None) -> Claim:
@@ -59,16 +61,28 @@ def claimed(config: Mapping[str, Any] | None) -> Claim:
     if config is None:
         return Claim(None, "there is no config.json beside it", missing=True)
     levels = tuple(_levels(config, ""))
-    architecture, model_type = _words(config)
+    architecture, model_type = architecture_of(config), type_of(config)
     ties, source = facts.ties(architecture) if architecture else (None, "")
     headless = bool(architecture and not ties and _NO_HEAD.search(architecture))
     where = "decoder" if model_type in BY_DECODER else ""
-    tied, says, missing = _value(config, levels, model_type, where)
+    inner = config.get(where) if where else config
+    inner = inner if isinstance(inner, Mapping) else {}
+    kind = type_of(inner)
+    how, by = facts.reads(kind)
+    tied, says, missing = _value(inner, levels, kind, where)
     acts = ties is None or bool(where) or any("weight" in target for target in ties)
-    obeyed = _obeyed(architecture, source, ties, where or TOP, acts)
+    notes = _notes(levels, tied)
+    taken = tied
+    if tied is not None and "always" in how:
+        known = facts.taken(kind, bare(inner))
+        taken = bool(how["always"]) if known is None else known
+        if taken is not tied:
+            notes = (*notes, f"{kind} takes the flag for {str(taken).lower()}, whatever the config says ({by})")
+    taken = bool(taken and acts) if tied is not None else None
+    obeyed = _obeyed(architecture, source, ties, where or TOP, acts, how)
     if headless:
         obeyed = f"{architecture} has no head of a language model: there is nothing to tie"
-    return Claim(tied, says, levels, obeyed, acts, headless, ties, missing, _notes(levels, where or TOP, tied))
+    return Claim(tied, says, levels, obeyed, acts, headless, ties, missing, notes, taken)
 
 
 def _levels(config: Mapping[str, Any], path: str) -> Iterator[Level]:
@@ -80,71 +94,112 @@ def _levels(config: Mapping[str, Any], path: str) -> Iterator[Level]:
             yield from _levels(inner, f"{path}.{name}".lstrip("."))
 
 
-def _words(config: Mapping[str, Any]) -> tuple[str, str]:
-    """The first architecture and the type, where they are words."""
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """The first class that a config names, where it is a word."""
     listed = config.get("architectures")
     first = listed[0] if isinstance(listed, list) and listed else ""
-    model_type = config.get("model_type")
-    kept = (word if isinstance(word, str) and word.isidentifier() else "" for word in (first,))
-    return next(kept), model_type if isinstance(model_type, str) and len(model_type) < 100 else ""
+    return first if isinstance(first, str) and first.isidentifier() else ""
+
+
+def type_of(config: Mapping[str, Any] | None) -> str:
+    """The model type, where it is a word."""
+    model_type = (config or {}).get("model_type")
+    return model_type if isinstance(model_type, str) and len(model_type) < 100 else ""
 
 
 def _value(
-    config: Mapping[str, Any], levels: tuple[Level, ...], model_type: str, where: str
+    config: Mapping[str, Any], levels: tuple[Level, ...], kind: str, where: str
 ) -> tuple[bool | None, str, bool]:
     """The value that counts, how it is known, and whether a default decided."""
     here = [level for level in levels if level.path == (where or TOP)]
     for level in here:
         if isinstance(level.value, bool):
-            return level.value, f"config.json says {level.key}: {str(level.value).lower()}{_at(where)}", False
+            return _stated(config, level, levels, kind, where)
     if here and here[0].value is not None:
         return None, f"config.json gives {here[0].key} a value that is neither true nor false", False
-    inner = config.get(where) if where else config
-    kind = model_type if not where else (inner.get("model_type") if isinstance(inner, Mapping) else "")
-    value, source = facts.default(
-        kind if isinstance(kind, str) else "", _bare(inner if isinstance(inner, Mapping) else {})
-    )
+    value, source = facts.default(kind, bare(config))
+    absent = facts.reads(kind)[0].get("absent", ())
+    deciding = _nested(levels, where, absent, value)
+    if value is not None and deciding:
+        at = f"{deciding[0].path}, which {kind} obeys where the top level says nothing ({source})"
+        return value, f"config.json says {deciding[0].key}: {str(value).lower()} at {at}", False
     if value is not None:
-        return (
-            value,
-            f"config.json has no flag{_at(where)}, and the default of {kind} is {str(value).lower()} ({source})",
-            True,
-        )
+        types = {name: inner.get("model_type") for name, inner in bare(config).items() if name in absent}
+        of = "".join(f" with a {name} of {inner}" for name, inner in types.items() if inner)
+        told = f"the default of {kind}{of} is {str(value).lower()} ({source})"
+        return value, f"config.json has no flag{_at(where)}, and {told}", True
     nested = {level.value for level in levels if isinstance(level.value, bool)}
     if len(nested) == 1 and not where:
         level = next(level for level in levels if isinstance(level.value, bool))
         return level.value, f"config.json says {level.key}: {str(level.value).lower()} at {level.path}", False
-    of = f"the type {model_type}" if model_type else "a config without model_type"
+    of = f"the type {kind}" if kind else "a config without model_type"
     return None, f"config.json has no flag, and the default of {of} is not known here", True
+
+
+def _stated(
+    config: Mapping[str, Any], level: Level, levels: tuple[Level, ...], kind: str, where: str
+) -> tuple[bool | None, str, bool]:
+    """The flag that stands where it counts; where a class takes it from elsewhere as well, what comes of both."""
+    says = f"config.json says {level.key}: {str(level.value).lower()}{_at(where)}"
+    how, source = facts.reads(kind)
+    value = facts.taken(kind, bare(config)) if level.key == FLAG and "nested" in how else level.value
+    if value is None or value is level.value:
+        return level.value, says, False
+    deciding = _nested(levels, where, how["nested"], value)
+    if deciding:
+        told = f"{str(value).lower()} at {deciding[0].path}"
+    else:
+        told = f"a {' or '.join(how['nested'])} whose default is {str(value).lower()}"
+    return value, f"{says} at the top level, but {told}, which {kind} obeys ({source})", False
+
+
+def _nested(levels: tuple[Level, ...], where: str, parts: Iterable[str], value: bool | None) -> list[Level]:
+    """The flags of those nested configs that say so."""
+    paths = {f"{where}.{part}".lstrip(".") for part in parts}
+    return [level for level in levels if level.path in paths and level.key == FLAG and level.value is value]
 
 
 def _at(where: str) -> str:
     return f" at {where}" if where else ""
 
 
-def _bare(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested configs with nothing but their type and the flag."""
-    kept = {}
+def bare(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config class is asked about: the flags at the top, and of the nested configs the type and the flag."""
+    kept: dict[str, Any] = {name: value for name, value in config.items() if _is_flag(name, value)}
     for name, inner in config.items():
         if isinstance(inner, Mapping) and isinstance(inner.get("model_type"), str):
             kept[name] = {"model_type": inner["model_type"]}
-            if isinstance(inner.get(FLAG), bool):
-                kept[name][FLAG] = inner[FLAG]
+            kept[name] |= {key: value for key, value in inner.items() if _is_flag(key, value)}
     return kept
 
 
-def _obeyed(architecture: str, source: str, ties: Mapping[str, str] | None, where: str, acts: bool) -> str:
+def _is_flag(name: Any, value: Any) -> bool:
+    return isinstance(value, bool) and isinstance(name, str) and name.startswith(("tie_", "tied_"))
+
+
+def _obeyed(
+    architecture: str, source: str, ties: Mapping[str, str] | None, where: str, acts: bool, how: Mapping[str, Any]
+) -> str:
     if not architecture:
         return f"the config names no class; {where} is taken to count"
     if ties is None:
         return f"{architecture} is not known here; {where} is taken to count"
     if not acts:
         return f"{architecture} obeys no level: it ties nothing, whatever the flag says ({source})"
+    if "always" in how:
+        does = "ties" if how["always"] else "ties nothing"
+        return f"{architecture} obeys no level: it {does}, whatever the flag says ({source})"
+    if how.get("nested"):
+        words = [*([where] if how["top"] else []), *how["nested"]]
+        more = ", true at either of which ties" if len(words) > 1 else ""
+        return f"{architecture} obeys {' and '.join(words)}{more} ({source})"
+    if how.get("absent"):
+        return f"{architecture} obeys {where}, and {how['absent'][0]} where that says nothing ({source})"
     return f"{architecture} obeys {where} ({source})"
 
 
-def _notes(levels: tuple[Level, ...], where: str, tied: bool | None) -> tuple[str, ...]:
-    against = [lv for lv in levels if lv.path != where and isinstance(lv.value, bool) and lv.value is not tied]
+def _notes(levels: tuple[Level, ...], tied: bool | None) -> tuple[str, ...]:
+    against = [lv for lv in levels if isinstance(lv.value, bool) and lv.value is not tied]
     if tied is None or not against:
         return ()
     told = ", ".join(f"{lv.key}: {str(lv.value).lower()} at {lv.path}" for lv in against)

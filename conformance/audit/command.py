@@ -115,6 +115,9 @@ def _check_out(paths: tuple[str, ...], out: str) -> None:
     target = Path(out)
     if not out or target.is_symlink() or target.exists():
         raise NotJudged(f"--write needs the name of a folder that does not exist yet, and {out!r} is none")
+    source = Path(paths[0]).resolve()
+    if source.is_dir() and target.absolute().resolve().is_relative_to(source):
+        raise NotJudged(f"--write makes a copy beside the original, and {out!r} lies inside it")
 
 
 def _json(rows: list[Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias
@@ -125,6 +126,63 @@ def default(model_type: str, nested: Mapping[str, Any]) -> tuple[bool | None, st
     return value, match
 
 
+def reads(model_type: str) -> tuple[Mapping[str, Any], str]:
+    """How a type's config class reads the flag where not simply off the top level (`installed.reads`), and who says so."""
+    return _asked("reads", model_type, installed.reads)
+
+
+def moved(model_type: str) -> Mapping[str, Mapping[str, Any]]:
+    """Fields beside the flag that a type's config class takes from it (`installed.moved`)."""
+    table: Mapping[str, Mapping[str, Any]] = _asked("moved", model_type, installed.moved)[0]
+    return table
+
+
+def computes(architecture: str) -> bool:
+    """Whether the forward of a class reads the flag (`installed.computes`)."""
+    if _another() and installed.ties(architecture) is not None:
+        return installed.computes(architecture)
+    return architecture in shipped()["computes"]
+
+
+def taken(model_type: str, stored: Mapping[str, Any]) -> bool | None:
+    """What a type's config class makes of a flag that stands, of a type that `reads` knows.
+
+    Args:
+        stored: types and flags alone, as `installed.taken` has it.
+    """
+    how = reads(model_type)[0]
+    plain = all(key == installed.FLAG or isinstance(value, Mapping) for key, value in stored.items())
+    stated = all(isinstance(stored.get(part, {}).get(installed.FLAG), bool) for part in how.get("nested", ()))
+    if installed.version() is not None and not (how and plain and stated):
+        value = installed.taken(model_type, stored)
+        if value is not None or not how:
+            return value
+    if "always" in how:
+        return bool(how["always"])
+    nested = any(stored.get(part, {}).get(installed.FLAG) is True for part in how.get("nested", ()))
+    return nested or (stored.get(installed.FLAG) is True and bool(how.get("top", True)))
+
+
+def sized(architecture: str) -> str:
+    """Where the config gives the rows of every table of a class, as it was seen on tiny models; "" where it is not known."""
+    place: str = shipped()["sized"].get(architecture, "")
+    return place
+
+
+def _another() -> bool:
+    """Whether a transformers is installed of which the table does not tell."""
+    return installed.version() not in (None, shipped()["transformers"])
+
+
+def _asked(name: str, model_type: str, ask: Callable[[str], dict[str, Any]]) -> tuple[Mapping[str, Any], str]:
+    here = installed.version()
+    if not model_type:
+        return {}, ""
+    if _another():
+        return ask(model_type), f"transformers {here}, installed"
+    return shipped()[name].get(model_type, {}), f"transformers {here}, installed" if here else _from_table()
+
+
 def ties(architecture: str) -> tuple[Mapping[str, str] | None, str]:
     """Which names a class ties where the flag is on (None: no such class is known), and who says so."""
     here = installed.version()
@@ -143,24 +201,24 @@ def _from_table() -> str:
 
 
 def loaders(
-    state: State, tied: bool | None, acts: bool, kind: str, model_type: str, missing: bool, resized: bool = False
+    state: State, tied: bool | None, takes: bool | None, kind: str, model_type: str, missing: bool, refused: str = ""
 ) -> tuple[Loader, ...]:
     """What each loader makes of it.
 
     Args:
         state: what the file holds.
-        tied: what the level that counts claims; ``acts``: whether the class ties at all.
+        tied: what the level that counts claims; ``takes``: what transformers makes of that.
         kind: the format; ``missing``: no flag stands in the config.
-        resized: one table has more rows than the other, or lies transposed.
+        refused: why transformers does not load it.
     """
     if kind == "gguf":
         return (_llama_cpp(state),)
     if kind not in ("safetensors", "torch") or tied is None or state == "unknown":
         return ()
     mlx = _mlx(state, _mlx_flag(model_type, tied, missing), model_type)
-    if resized:
-        return (Loader("transformers", "refuses", "a table has not the size that the config gives", TRANSFORMERS),)
-    return (_transformers(state, tied and acts), *_vllm(state, tied, acts), mlx, _converted(state))
+    if refused:
+        return (Loader("transformers", "refuses", refused, TRANSFORMERS),)
+    return (_transformers(state, bool(takes)), *_vllm(state, tied, takes is tied), mlx, _converted(state))
 
 
 def _transformers(state: State, tied: bool) -> Loader:
@@ -182,12 +240,25 @@ def _transformers(state: State, tied: bool) -> Loader:
             return made("untied", "loads both")
 
 
-def _vllm(state: State, tied: bool, acts: bool) -> tuple[Loader, ...]:
+def beside_hidden(state: State, takes: bool, name: str) -> Loader:
+    """Transformers, of a file in which a table stands under a wrapper's name."""
+    if state == "unknown":
+        return Loader("transformers", "broken", f"does not know {name}, and fills the tables at random", TRANSFORMERS)
+    made = _transformers(state, takes)
+    return dataclasses.replace(made, says=f"does not know {name}, and {made.says}")
+
+
+def beside_twins(name: str) -> Loader:
+    """Transformers, where a further name of the table leads to another one."""
+    return Loader("transformers", "untied", f"warns, and leaves {name} a table of its own", TRANSFORMERS)
+
+
+def _vllm(state: State, tied: bool, alike: bool) -> tuple[Loader, ...]:
     def made(name: str, outcome: Outcome, says: str, source: str) -> Loader:
         return Loader(name, outcome, says, source)
 
     old, new = "vLLM before August 2026", "vLLM"
-    if tied and not acts:
+    if not alike:
         return (Loader(new, "not known", "its own class decides", VLLM_NEW),)
     match state, tied:
         case (("different" | "nearly"), True):

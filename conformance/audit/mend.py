@@ -13,8 +13,7 @@ from typing import Any
 
 from ..errors import NotJudged
 from .checkpoint import Checkpoint, units
-from .claims import BY_DECODER, SPELLINGS
-from .installed import FLAG
+from .flags import turned
 from .rows import Row
 from .safely import check_link, read_json, said
 from .tensors import BLOCK, Tensor, opened
@@ -25,15 +24,13 @@ def mended(rows: list[Row], path: Path, out: Path) -> list[Row]:
     if len(rows) != 1:
         raise NotJudged(f"--write mends one checkpoint at a time, and {said(path)} holds {len(rows)}")
     row = rows[0]
-    if row.verdict == "agreement" and not row.action:
+    if row.verdict == "agreement" and not row.mend:
         raise NotJudged(f"{said(path)} needs no mend, and nothing was written: {row.message}")
     if not row.action:
-        raise NotJudged(f"no mend of {said(path)} can be written: {row.message}")
+        raise NotJudged(f"no mend of {said(path)} can be written: {row.unwritten or row.mend or row.message}")
     if not path.is_dir() or row.format not in ("safetensors", "torch"):
         raise NotJudged(f"--write mends a folder of safetensors or torch files, and {said(path)} is none")
     checkpoint = units(path)[0].read()
-    if row.action in ("drop head", "write head") and checkpoint.format != "safetensors":
-        raise NotJudged(f"--write rewrites safetensors, and {said(path)} holds its tables in {checkpoint.format} files")
     try:
         return [_written(row, checkpoint, path, out)]
     except OSError as error:
@@ -72,24 +69,10 @@ def _mend(row: Row, checkpoint: Checkpoint, staged: Path) -> set[str]:
 
 
 def _flag(checkpoint: Checkpoint, staged: Path, value: bool) -> set[str]:
-    """The flag at the level that counts, and at every other that has it."""
-    config = read_json(checkpoint.path / "config.json")
-    inner = config.get("decoder") if config.get("model_type") in BY_DECODER else config
-    target = inner if isinstance(inner, dict) else config
-    present = [key for key in SPELLINGS if key in target]
-    _set(config, value)
-    for key in present or [FLAG]:
-        target[key] = value
+    """The flag alone, whatever else the class reads off it."""
+    config = turned(read_json(checkpoint.path / "config.json"), value).config
     (staged / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return {"config.json"}
-
-
-def _set(level: dict[str, Any], value: bool) -> None:
-    for key, inner in level.items():
-        if key in SPELLINGS:
-            level[key] = value
-        elif isinstance(inner, dict):
-            _set(inner, value)
 
 
 def _rewritten(checkpoint: Checkpoint, staged: Path, drop: str = "", add: tuple[str, str] | None = None) -> set[str]:
@@ -98,9 +81,11 @@ def _rewritten(checkpoint: Checkpoint, staged: Path, drop: str = "", add: tuple[
     kept = {name: t for name, t in checkpoint.tensors.items() if t.file == changed and name != drop}
     if add is not None:
         kept[add[0]] = checkpoint.tensors[add[1]]
-    _save(staged / changed.relative_to(checkpoint.path), kept, _metadata(changed))
+    indices = list(checkpoint.path.glob("*.safetensors.index.json"))
+    if kept or not indices:  # a shard of which nothing is left goes, where an index says which there are
+        _save(staged / changed.relative_to(checkpoint.path), kept, _metadata(changed))
     written = {str(changed.relative_to(checkpoint.path))}
-    for index in checkpoint.path.glob("*.safetensors.index.json"):
+    for index in indices:
         listed = read_json(index, 1 << 30)
         listed["weight_map"].pop(drop, None)
         if add is not None:

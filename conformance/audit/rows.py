@@ -26,6 +26,7 @@ class Row:
     Attributes:
         message: the verdict in one sentence.
         action, mend: what mends it, in one word for `mend` and in a sentence.
+        unwritten: why that mend is not written by ``--write``, in a sentence; "" where it is.
         wasted: bytes of a second copy of the table.
     """
 
@@ -41,12 +42,18 @@ class Row:
     loaders: tuple[Loader, ...] = ()
     action: Action = ""
     mend: str = ""
+    unwritten: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
         """0 agreement, 1 contradiction, 2 neither could be said."""
         return STATUS[self.verdict]
+
+    @property
+    def mended(self) -> str:
+        """The mend, and why it is left to its reader where it is."""
+        return f"{self.mend} (by hand: {self.unwritten})" if self.unwritten else self.mend
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain values."""
@@ -79,7 +86,7 @@ class Row:
             "loaders": [
                 {"loader": x.name, "outcome": x.outcome, "says": x.says, "source": x.source} for x in self.loaders
             ],
-            "mend": {"action": self.action, "says": self.mend} if self.mend else None,
+            "mend": {"action": self.action, "says": self.mended} if self.mend else None,
             "notes": list(self.notes),
         }
 

@@ -131,6 +131,11 @@ def stem(name: str) -> str:
     return _SUFFIX.sub("", name)
 
 
+def names_a_table(name: str) -> bool:
+    """Whether frameworks call a lookup's table or a head so."""
+    return not _ELSEWHERE.search(name) and (_ends(name, LOOKUPS) or _ends(name, HEADS)) is not None
+
+
 def _ends(name: str, words: Iterable[str]) -> str | None:
     """The word that a name ends with, at a dot or an underscore."""
     base = stem(name)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..errors import clean
 from . import facts
 from .checkpoint import Checkpoint
-from .claims import Claim, claimed
+from .claims import Claim, claimed, type_of
 from .compare import Comparison, compared, first_nan
-from .facts import State
-from .rows import Action, Row, Verdict
+from .decisions import decided
+from .doubts import Case, Finding, doubted
+from .facts import Loader, State
+from .rows import Row
 from .safely import size
+from .shapes import sizes
 from .tables import Table, Tables, found
-
-DROP = "drop the head from the file: it is a second copy of the table"
+from .wrapped import unwrapped
 
 
 def judged(checkpoint: Checkpoint) -> Row:
@@ -28,81 +28,53 @@ def judged(checkpoint: Checkpoint) -> Row:
 
 
 def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
-    tables = checkpoint.tables or found(checkpoint.tensors, claim.ties, _sizes(checkpoint.config))
+    inside = unwrapped(checkpoint, claim.ties)
+    tables = checkpoint.tables or found(inside.tensors, claim.ties, sizes(checkpoint.config))
     comparison = _compared(tables)
     state = _state(tables, comparison)
     tied = claim.tied if claim.acts or not claim.missing else False
-    verdict, message, action, mend = _decided(checkpoint, claim, tied, tables, comparison, state)
-    notes = [*checkpoint.notes, *claim.notes]
-    action = "" if action == "write head" and not _head_is_known(checkpoint.config, tables) else action
-    twins, apart = _twins(tables, claim)
-    if checkpoint.apart and tied and verdict != "not decidable":
-        verdict, action = "contradiction", ""
-        message = f"tied: {claim.says}, but {checkpoint.apart}"
-        mend = "train both uses or neither, or set ensure_weight_tying in the adapter's config and train again"
-    if apart and tied and verdict == "agreement":
-        verdict, message, action, mend = "contradiction", apart, "", "write one table under all of these names"
-    turned = _turned(tables, claim)
-    if turned and tied is not None and verdict != "not decidable":
-        same = tied and state in ("equal", "nearly")
-        verdict, action = "contradiction", "drop head" if same else ""
-        message = f"{'tied' if tied else 'untied'}: {claim.says}, but {turned}"
-        mend = DROP if same else "write the head transposed"
-        if tied and not same:
-            mend += ", and set the flag to false; or drop it"
+    case = Case(checkpoint, claim, tied, tables, comparison, state, inside.apart)
+    finding = doubted(case, Finding(*decided(checkpoint, claim, tied, tables, comparison, state)))
     nan = comparison.nan if comparison else _nan(tables)
     if nan is not None:
-        verdict, action, mend = "not decidable", "", ""
         message = f"the table holds NaN (first in row {nan}), which is no trained table and equals nothing"
+        finding = Finding("not decidable", message)
     wasted = _wasted(tables, comparison, state)
+    notes = [*checkpoint.notes, *claim.notes]
     if state == "equal" and tied is False:
         notes.append(
             f"the two tables are equal; were they meant to be tied, the second copy of {size(wasted)} is waste"
         )
-    resized = comparison is not None and comparison.kind == "rows"
-    loaders = facts.loaders(
-        state, tied, claim.acts, checkpoint.format, _type(checkpoint.config), claim.missing, resized or bool(turned)
-    )
-    shown = (*filter(None, (tables.embedding, tables.head)), *twins)
     return Row(
         str(checkpoint.path),
         checkpoint.format,
-        verdict,
-        clean(message),
+        finding.verdict,
+        clean(finding.message),
         state,
         claim,
-        shown,
+        (*filter(None, (tables.embedding, tables.head)), *case.twins),
         comparison,
         wasted,
-        loaders if verdict != "not decidable" and not claim.headless else (),
-        action,
-        mend,
+        _loaders(case) if finding.verdict != "not decidable" and not claim.headless else (),
+        finding.action,
+        finding.mend,
+        finding.unwritten,
         tuple(notes),
     )
 
 
-def _sizes(config: Any) -> tuple[int | None, int | None]:
-    """Vocabulary and width, at the top or in the first nested config that has both."""
-    levels = [config or {}, *(inner for inner in (config or {}).values() if isinstance(inner, dict))]
-    for level in levels:
-        rows = level.get("vocab_size")
-        width = next((level[key] for key in ("hidden_size", "d_model", "n_embd", "dim") if key in level), None)
-        if isinstance(rows, int) and isinstance(width, int):
-            return rows, width
-    return None, None
-
-
-def _head_is_known(config: Any, tables: Tables) -> bool:
-    """Whether a head can be written: its name is lm_head in such classes, and it has as many rows as the table."""
-    listed = (config or {}).get("architectures")
-    name = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], str) else ""
-    table = tables.embedding
-    return name.endswith("ForCausalLM") and table is not None and table.tensor.shape[0] == _sizes(config)[0]
-
-
-def _type(config: Any) -> str:
-    kind = (config or {}).get("model_type")
-    return kind if isinstance(kind, str) else ""
+def _loaders(case: Case) -> tuple[Loader, ...]:
+    claim, kind = case.claim, case.checkpoint.format
+    told = facts.loaders(
+        case.state, case.tied, claim.taken, kind, type_of(case.checkpoint.config), claim.missing, case.refused
+    )
+    if not told or told[0].name != "transformers" or case.refused:
+        return told
+    if case.hidden:
+        return (facts.beside_hidden(case.seen, bool(claim.taken), case.hidden),)
+    if case.loose and claim.taken:
+        return (facts.beside_twins(case.loose), *told[1:])
+    return told
 
 
 def _compared(tables: Tables) -> Comparison | None:
@@ -142,133 +114,6 @@ def _wasted(tables: Tables, comparison: Comparison | None, state: State) -> int:
     if state not in ("equal", "nearly") or tables.head is None or comparison is None:
         return 0
     return tables.head.tensor.nbytes
-
-
-def _decided(
-    checkpoint: Checkpoint,
-    claim: Claim,
-    tied: bool | None,
-    tables: Tables,
-    comparison: Comparison | None,
-    state: State,
-) -> tuple[Verdict, str, Action, str]:
-    """Verdict, its sentence, and what mends it."""
-    if tables.why:
-        return "not decidable", tables.why, "", ""
-    if state == "unknown" and not (tied is False and comparison):
-        return "not decidable", comparison.detail if comparison else "no table was found", "", ""
-    if tied is None:
-        return _unclaimed(checkpoint, claim, tables, state)
-    if tied:
-        return _tied(claim, tables, comparison, state)
-    return _untied(claim, tables, state)
-
-
-def _unclaimed(checkpoint: Checkpoint, claim: Claim, tables: Tables, state: State) -> tuple[Verdict, str, Action, str]:
-    seen = _seen(tables, state)
-    alias = checkpoint.aliases
-    if claim.missing and checkpoint.config is None:
-        if checkpoint.rule:
-            return "agreement", f"{seen}; {checkpoint.rule}", "", ""
-        if state == "one table":
-            return "agreement", f"{seen}: the file itself says tied, and no config says otherwise", "", ""
-        if alias and state in ("embedding only", "head only"):
-            name, kept = next(iter(alias.items()))
-            return "agreement", f"{seen}; the file's metadata says that {name} is {kept}", "", ""
-    return "not decidable", f"{seen}; {claim.says}", "", ""
-
-
-def _seen(tables: Tables, state: State) -> str:
-    names = [table.tensor.name for table in (tables.embedding, tables.head) if table]
-    if state in ("embedding only", "head only"):
-        return f"one table, {names[0]}"
-    if state == "one table":
-        return f"one table under {' and '.join(dict.fromkeys(names))}"
-    words = {"equal": "two equal tables", "nearly": "two nearly equal tables", "different": "two different tables"}
-    return f"{words.get(state, 'two tables that cannot be compared')}, {' and '.join(names)}"
-
-
-def _tied(
-    claim: Claim, tables: Tables, comparison: Comparison | None, state: State
-) -> tuple[Verdict, str, Action, str]:
-    seen, says = _seen(tables, state), f"tied: {claim.says}"
-    if not claim.acts and state in ("embedding only", "head only") and not claim.headless:
-        message = f"{says}, but {claim.obeyed}, and the file holds {seen}"
-        return (
-            "contradiction",
-            message,
-            "write head",
-            "write the head, as a copy of the table, and set the flag to false",
-        )
-    if state in ("embedding only", "head only", "one table"):
-        return "agreement", f"{says}; the file holds {seen}", "", ""
-    detail = comparison.detail if comparison else ""
-    if state == "equal":
-        return "agreement", f"{says}; the file holds {seen}, the second of them waste", "drop head", DROP
-    if state == "nearly" and comparison and comparison.kind == "rows":
-        message = f"{says}, but one table cannot have two sizes: {detail}"
-        return "contradiction", message, "drop head", "drop the head from the file, or set the flag to false"
-    if state == "nearly" and comparison and comparison.kind == "dtype":
-        return _rounded(
-            tables, f"{says}, but the file holds {seen}: {detail}, so that they are two where a loader keeps both"
-        )
-    if state == "nearly":
-        return "agreement", f"{says}; the file holds {seen}: {detail}", "drop head", DROP
-    message = f"{says}, but the file holds {seen}: {detail}"
-    mend = "set the flag to false where both are meant, or drop the head where one is"
-    return "contradiction", message, "set flag false", mend
-
-
-def _rounded(tables: Tables, message: str) -> tuple[Verdict, str, Action, str]:
-    """One table in two dtypes: the wider one is to stay."""
-    one, two = tables.embedding, tables.head
-    if one is not None and two is not None and one.tensor.item < two.tensor.item:
-        return "contradiction", message, "", "write the wider table under the embedding's name, and drop the head"
-    return "contradiction", message, "drop head", "drop the head from the file: it is the same table, rounded"
-
-
-def _untied(claim: Claim, tables: Tables, state: State) -> tuple[Verdict, str, Action, str]:
-    seen, says = _seen(tables, state), f"untied: {claim.says}"
-    if claim.headless:
-        return "agreement", f"{says}; the class has no head, and the file holds {seen}", "", ""
-    if state in ("embedding only", "one table"):
-        what = "no head" if state == "embedding only" else "one region under both names"
-        message = f"{says}, but the file holds {what}: {seen}"
-        if not claim.acts:
-            return "contradiction", message, "write head", f"write the head: {claim.obeyed}"
-        return "contradiction", message, "set flag true", "set the flag to true, or write the head"
-    if state == "head only":
-        message = f"{says}, but the file holds no embedding: {seen}"
-        return (
-            "contradiction",
-            message,
-            "set flag true" if claim.acts else "",
-            "set the flag to true, or write the table",
-        )
-    return "agreement", f"{says}; the file holds {seen}", "", ""
-
-
-def _twins(tables: Tables, claim: Claim) -> tuple[tuple[Table, ...], str]:
-    """Further names of the lookup's table that the class ties; and the sentence where one differs."""
-    names = {*(claim.ties or {}), *(claim.ties or {}).values()}
-    twins = tuple(t for t in tables.twins if t.tensor.name in names)
-    for twin in twins:
-        if tables.embedding is None:
-            break
-        against = compared(tables.embedding.tensor, twin.tensor)
-        if against.result == "different":
-            both = f"{tables.embedding.tensor.name} and {twin.tensor.name}"
-            return twins, f"tied: {claim.says}, but {both} are different tables: {against.detail}"
-    return twins, ""
-
-
-def _turned(tables: Tables, claim: Claim) -> str:
-    """What is wrong with a head that lies transposed where the class, a known one, projects by nn.Linear."""
-    head = tables.head
-    if head is None or not head.turned or claim.ties is None or claim.headless:
-        return ""
-    lies, wants = (" x ".join(map(str, shape)) for shape in (head.stored, head.tensor.shape))
-    return f"{head.tensor.name} is stored transposed, {lies}, where the class takes {wants}, and is refused"
 
 
 def _with_other(row: Row, second: Row, other: Checkpoint) -> Row:

@@ -24,7 +24,7 @@ def cells(row: Row) -> tuple[str, ...]:
     """The columns of a row, as they are written by hand."""
     claim = {True: "tied", False: "untied", None: "nothing"}[row.claim.tied]
     waste = size(row.wasted) if row.wasted else ""
-    mend = f"; mend: {row.mend}" if row.mend and row.verdict == "contradiction" else ""
+    mend = f"; mend: {row.mended}" if row.mend and row.verdict == "contradiction" else ""
     return row.verdict, row.path, claim, row.state, waste, row.message + mend
 
 
@@ -71,7 +71,7 @@ def _whole(row: Row) -> list[RenderableType]:
     for loader in row.loaders:
         table.add_row(f"  {loader.name}", Text(clean(f"{loader.outcome}: {loader.says}")))
     if row.mend:
-        table.add_row("  mend", Text(clean(row.mend), "bold"))
+        table.add_row("  mend", Text(clean(row.mended), "bold"))
     notes: list[RenderableType] = [Text(clean(f"note: {note}")) for note in row.notes]
     return [_head(row), *([table] if table.row_count else []), *notes]
 
@@ -98,7 +98,7 @@ def junit(rows: Sequence[Row]) -> str:
         if row.verdict != "agreement":
             tag = "failure" if row.verdict == "contradiction" else "error"
             found = ET.SubElement(case, tag, {"message": _legal(row.message), "type": row.verdict})
-            found.text = _legal(f"mend: {row.mend}") if row.mend else None
+            found.text = _legal(f"mend: {row.mended}") if row.mend else None
     counts = {"failures": "failure", "errors": "error", "skipped": "skipped"}
     totals = {key: str(sum(case.find(tag) is not None for case in suite)) for key, tag in counts.items()}
     for key, value in totals.items():

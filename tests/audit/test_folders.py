@@ -22,7 +22,7 @@ CASES = {
     "untied, an equal copy": (False, E, E.copy(), "agreement", "equal", E.nbytes),
     "untied, no head": (False, E, None, "contradiction", "embedding only", 0),
     "untied, no embedding": (False, None, E, "contradiction", "head only", 0),
-    "untied, padded rows": (False, E, MORE, "agreement", "nearly", MORE.nbytes),
+    "untied, padded rows": (False, E, MORE, "contradiction", "nearly", MORE.nbytes),
 }
 STATUS = {"agreement": 0, "contradiction": 1}
 
