@@ -15,6 +15,9 @@ from .evidence import Case
 from .report import Diagnosis
 from .requirement import Finding
 
+# Findings of one cause that the sentence tells; the list of requirements has them all.
+TOLD = 2
+
 
 @dataclass(frozen=True)
 class Mend:
@@ -114,7 +117,8 @@ def diagnose(
             text, title = MOVED, MOVED_TITLE
         if cause == "miscounted" and ids == ["count.no-dead-table"] and "forced-tie" in groups:
             text = UNREAD
-        seen = "; ".join(dict.fromkeys(findings[i].message for i in ids))
+        told = list(dict.fromkeys(findings[i].message for i in ids))
+        seen = "; ".join(told[:TOLD]) + (f"; and {len(told) - TOLD} more of the kind" if len(told) > TOLD else "")
         where = next(
             (str(findings[i].counterexample["where"]) for i in ids if (findings[i].counterexample or {}).get("where")),  # type: ignore[index]
             "",
