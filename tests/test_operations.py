@@ -158,3 +158,10 @@ def test_where_the_whole_network_loses_its_gradient_the_tie_is_not_blamed() -> N
     report = check(RedrawnWhenCompiled, select=["persistence.compile", "persistence.deepcopy"])
     result = next(r for r in report.results if r.id == "persistence.compile")
     assert result.verdict == "skip" and "inconclusive" in result.message, result.message
+
+
+def test_a_head_in_chunks_keeps_its_gradient_under_a_parametrization() -> None:
+    from blind.seventeenth_right_06_head_in_chunks import make
+
+    report = check(make, select=["persistence.parametrize", "persistence.weight-norm"])
+    assert {r.verdict for r in report.results if "not selected" not in r.message} == {"pass"}

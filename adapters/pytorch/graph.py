@@ -181,9 +181,11 @@ def at_arrays(
         grads = torch.autograd.grad(result, [b for b, _ in wanted], cotangent, allow_unused=True, retain_graph=True)
         total_: Tensor | None = None
         for (base, array), grad in zip(wanted, grads, strict=True):
-            if grad is None or array.shape != shape:
+            # Of a head that is read in parts, what they are parts of.
+            view = base if tuple(base.shape) == shape else array
+            if grad is None or view.shape != shape:
                 continue
-            mapped = _mapped(grad, base, array)
+            mapped = _mapped(grad, base, view)
             total_ = mapped if total_ is None else total_ + mapped
         return to_numpy(total_) if total_ is not None else None
     return None

@@ -13,7 +13,7 @@ from tiecheck.conformance.evidence import Array, Look, Probe, Use
 from torch import Tensor
 
 from .seen import Group, Head, Reader, choose, dtype_name, find_head, group_lookups, rounded, to_numpy
-from .trace import Lookup, Product, Trace, Watch, key_of, overlap
+from .trace import Lookup, Product, Trace, Watch, Window, key_of, overlap
 
 if TYPE_CHECKING:
     from .subject import TorchSubject
@@ -106,6 +106,9 @@ def _describe(
         for k in watch.lookups
         if overlap(k.array, subject._table) or (view is None and k.trace.leaves == group.first.trace.leaves)
     ]
+    if head is not None:
+        parts = group.first.trace.leaves if view is None else frozenset()
+        read += [_rows_of_window(w, subject._table, parts) for w in head.first.hidden_trace.windows]
     if _dense(subject, watch, head):
         read.append(np.arange(table.values.shape[0]))
     others = {
@@ -216,6 +219,21 @@ def _rows_within(array: Tensor, rows: Array, table: Tensor) -> Array:
         shift, rest = divmod(int(array.storage_offset() - table.storage_offset()), table.stride(0))
         rows = rows + shift if rest == 0 else rows
     return np.asarray(rows[(rows >= 0) & (rows < table.shape[0])])
+
+
+def _rows_of_window(window: Window, table: Tensor, parts: frozenset[int]) -> Array:
+    """The rows of the table that a window on its memory reaches, from the first to the last; all, where rows do not lie in
+    memory as rows or the table is made of ``parts``."""
+    key, offset, shape, strides = window
+    mine = key == key_of(table)
+    if not all(shape) or not (mine or key in parts):
+        return np.zeros(0, dtype=np.int64)
+    if not mine or table.stride(0) < table.shape[1]:
+        return np.arange(table.shape[0])
+    start = offset - int(table.storage_offset())
+    last = start + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    first, end = max(start // table.stride(0), 0), min(last // table.stride(0), table.shape[0] - 1)
+    return np.arange(first, end + 1)
 
 
 def _pretend(matrix: Tensor, trace: Trace) -> Lookup:

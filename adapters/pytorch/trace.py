@@ -41,6 +41,9 @@ _HERE = str(Path(__file__).parent)
 _WIDTH = {torch.float64: 64, torch.float32: 32, torch.float16: 16, torch.bfloat16: 16}
 
 
+Window = tuple[int, int, tuple[int, ...], tuple[int, ...]]
+
+
 @dataclass(frozen=True)
 class Trace:
     """Where the values of one storage come from.
@@ -48,7 +51,8 @@ class Trace:
     leaves: storages that existed before the pass; ids: depends on the token ids; lookup, scale: it is that lookup's
     output times a number and nothing else; products: the last products that flowed into it; past: all of them; factors: numbers multiplied on it
     since the last operation of the network; origin: the leaf array that it copies; narrow: the narrower dtype that a lookup's output was cast to; trail: the operations
-    on the logits.
+    on the logits; windows: what was read of leaves (2-dimensional and larger ones) otherwise than by a lookup or as a
+    product's array: (storage, offset, shape, strides).
     """
 
     leaves: frozenset[int] = frozenset()
@@ -61,6 +65,7 @@ class Trace:
     origin: Tensor | None = None
     narrow: torch.dtype | None = None
     trail: tuple[str, ...] = ()
+    windows: frozenset[Window] = frozenset()
 
 
 @dataclass
@@ -207,6 +212,9 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not outputs:
             return out
         merged = self._merge(name, args, inputs, before, outputs[0])
+        windows = self._windows(inputs, before)
+        if windows:
+            merged = replace(merged, windows=windows)
         if name == "_to_copy" and merged.leaves and narrower(outputs[0].dtype, inputs[0].dtype):
             self.casts.add(outputs[0].dtype)
         special = self._lookup(name, args, kwargs, outputs[0])
@@ -265,6 +273,18 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         past = frozenset().union(*(t.past for t in before))
         trail = (*trail, name)[-12:] if products else ()
         return Trace(leaves, ids, products=products, past=past, factors=factors, trail=trail)
+
+    def _windows(self, inputs: list[Tensor], before: list[Trace]) -> frozenset[Window]:
+        """What an operation reads of leaves by slices, sums and the like, itself or through its inputs."""
+        found = [t.windows for t in before if t.windows]
+        if self._current is None and self._pending is None:
+            own = [
+                (key_of(t), int(t.storage_offset()), tuple(t.shape), tuple(t.stride()))
+                for t, trace in zip(inputs, before, strict=True)
+                if t.dim() > 1 and key_of(t) in self.leaf and t.is_floating_point() and not trace.ids
+            ]
+            found += [frozenset(own)] if own else []
+        return frozenset().union(*found)
 
     def _consumed(self, inputs: list[Tensor], before: list[Trace]) -> None:
         """An operation of the network takes a lookup's output: it stands for what the lookup gives."""
