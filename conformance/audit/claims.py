@@ -16,7 +16,7 @@ TOP = "the top level"
 BY_DECODER = ("encoder-decoder", "vision-encoder-decoder", "speech-encoder-decoder")
 _NO_HEAD = re.compile(
     r"(?<!LMHead)(?<!EncoderDecoder)(?<!DoubleHeads)Model$|For(Sequence|Token|Image|Audio|Video)\w*Classification$|"
-    r"ForQuestionAnswering$|ForMultipleChoice$|ForTextEncoding$|ForNextSentencePrediction$"
+    r"ForRetrieval$|ForQuestionAnswering$|ForMultipleChoice$|ForTextEncoding$|ForNextSentencePrediction$"
 )
 
 
@@ -61,16 +61,16 @@ def claimed(config: Mapping[str, Any] | None) -> Claim:
     if config is None:
         return Claim(None, "there is no config.json beside it", missing=True)
     levels = tuple(_levels(config, ""))
-    architecture, model_type = architecture_of(config), type_of(config)
+    architecture = architecture_of(config)
     ties, source = facts.ties(architecture) if architecture else (None, "")
     headless = bool(architecture and not ties and _NO_HEAD.search(architecture))
-    where = "decoder" if model_type in BY_DECODER else ""
-    inner = config.get(where) if where else config
-    inner = inner if isinstance(inner, Mapping) else {}
+    where = where_of(config)
+    inner = config.get(where, {}) if where else config
     kind = type_of(inner)
     how, by = facts.reads(kind)
     tied, says, missing = _value(inner, levels, kind, where)
-    acts = ties is None or bool(where) or any("weight" in target for target in ties)
+    within = facts.inner(architecture) is not None
+    acts = ties is None or bool(where) or within or any("weight" in target for target in ties)
     notes = _notes(levels, tied)
     taken = tied
     if tied is not None and "always" in how:
@@ -99,6 +99,12 @@ def architecture_of(config: Mapping[str, Any]) -> str:
     listed = config.get("architectures")
     first = listed[0] if isinstance(listed, list) and listed else ""
     return first if isinstance(first, str) and first.isidentifier() else ""
+
+
+def where_of(config: Mapping[str, Any]) -> str:
+    """The nested config whose flag counts; "" where it is the top level."""
+    where = "decoder" if type_of(config) in BY_DECODER else facts.inner(architecture_of(config)) or ""
+    return where if isinstance(config.get(where), Mapping) else ""
 
 
 def type_of(config: Mapping[str, Any] | None) -> str:

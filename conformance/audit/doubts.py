@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from . import facts
+from .along import alone, depends
 from .checkpoint import Checkpoint
 from .claims import Claim, architecture_of
 from .compare import Comparison, compared
@@ -102,6 +105,25 @@ class Case:
         roles = [t.role for t in self.ends if not foreign(t.tensor.name)]
         return self.state if len(roles) == 2 else f"{roles[0]} only" if roles else "unknown"  # type: ignore[return-value]
 
+    @cached_property
+    def alone(self) -> Mapping[str, str]:
+        """What would be lost beside the tables with the flag false, in files that transformers loads by itself."""
+        if not self.loads or self.hidden:
+            return {}
+        return alone(self.checkpoint.tensors, self.tables, self.checkpoint.config)
+
+    @cached_property
+    def another(self) -> str:
+        """The config's class, where not one name in the files is of it, with its base model's prefix or without."""
+        name = architecture_of(self.checkpoint.config or {})
+        roots, held = facts.roots(name), self.checkpoint.tensors
+        if not roots or not self.loads or self.unlisted or self.apart or any(map(foreign, held)):
+            return ""
+        words = [n.split(".") for n in held]
+        if len({first for first, *_ in words}) == 1:  # a trainer's prefix, maybe
+            words += [rest for _, *rest in words]
+        return "" if any(word and word[0] in roots for word in words) else name
+
     @property
     def loads(self) -> bool:
         """Whether the files are of the formats that transformers loads by itself: an adapter may well resize its base."""
@@ -137,9 +159,21 @@ def doubted(case: Case, finding: Finding) -> Finding:
         finding = Finding("contradiction", message, "", mend)
     if case.off and case.tied and finding.verdict == "agreement":
         finding = Finding("contradiction", case.off, "", "write one table under all of these names", _OWNER)
-    for doubt in (_unsized, _transposed, _still_wrapped):
+    for doubt in (_alone, _unsized, _transposed, _still_wrapped, _of_another):
         finding = doubt(case, finding)
     return _planned(case, finding)
+
+
+def _alone(case: Case, finding: Finding) -> Finding:
+    """Two tables, as the flag says; but of what the flag ties beside them, one name is stored."""
+    two = case.tables.embedding is not None and case.tables.head is not None
+    if finding.verdict != "agreement" or not two or case.tied is not False or case.claim.taken is not False:
+        return finding
+    if not case.alone or case.claim.headless or case.unlisted:
+        return finding
+    names = ", ".join(case.alone)
+    message = f"{case.says}, but {names} is not stored, which the class ties by the flag alone, and starts afresh"
+    return Finding("contradiction", message, "set flag false", "leave the flag false")
 
 
 def _unsized(case: Case, finding: Finding) -> Finding:
@@ -172,6 +206,15 @@ def _still_wrapped(case: Case, finding: Finding) -> Finding:
     return Finding("contradiction", message, "", mend, "--write merges no adapter")
 
 
+def _of_another(case: Case, finding: Finding) -> Finding:
+    """No flag helps a class that finds none of its names."""
+    if not case.another or case.tied is None:
+        return finding
+    message = f"{case.says}, but the config is of another architecture: no key of {case.another} is stored"
+    mend = "put the config of these weights beside them"
+    return Finding("contradiction", message, "", mend, "whose weights they are, only their owner knows")
+
+
 def _planned(case: Case, finding: Finding) -> Finding:
     """The mend as far as ``--write`` does it."""
     why = ""
@@ -190,13 +233,27 @@ def _turning(case: Case, finding: Finding, value: bool) -> Finding:
     if left:
         return finding._replace(action="", unwritten=f"the file holds {left}, which may be its head")
     change = turned(case.checkpoint.config or {}, value)
-    if change.reason:
-        return finding._replace(action="", unwritten=change.reason)
+    why = change.reason or ("" if value else _unwritten(case))
+    if why:
+        return finding._replace(action="", unwritten=why)
+    if not value and case.alone:
+        more = "; and store " + ", ".join(f"{source} as {name} too" for name, source in case.alone.items())
+        finding = finding._replace(mend=f"{finding.mend}{more}: the class ties these by the same flag")
     told = ", ".join(f"{name}: {str(v).lower()}" for name, v in change.fields.items())
     if not told:
         return finding
     mend = f"{finding.mend}; with the flag goes {told}, which the class would else read off it"
     return finding._replace(mend=mend)
+
+
+def _unwritten(case: Case) -> str:
+    """Why the flag alone, set to false, would lose what the class ties beside the tables."""
+    if case.loads and depends(case.checkpoint.config):
+        return "other fields of the config decide what else the class ties by the flag"
+    if case.alone and case.checkpoint.format != "safetensors":
+        name, source = next(iter(case.alone.items()))
+        return f"{name} is tied to {source} by the same flag, and --write rewrites no {case.checkpoint.format} files"
+    return ""
 
 
 def _left(case: Case) -> str:

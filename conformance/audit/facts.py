@@ -169,6 +169,23 @@ def sized(architecture: str) -> str:
     return place
 
 
+def along(architecture: str) -> Mapping[str, str] | None:
+    """Every pair of names that a class and the models in it tie under the flag alone; None where other fields decide too."""
+    told: Mapping[str, str] | None = shipped()["along"].get(architecture, ties(architecture)[0] or {})
+    return told
+
+
+def inner(architecture: str) -> str | None:
+    """The level of the config by which a model in a class ties, where the class itself names nothing ("" is the top)."""
+    level: str | None = shipped()["inner"].get(architecture)
+    return level
+
+
+def roots(architecture: str) -> frozenset[str]:
+    """The first words of the names that a class has or reads; none where they are not known, or it renames some."""
+    return frozenset(shipped()["roots"].get(architecture, ()))
+
+
 def _another() -> bool:
     """Whether a transformers is installed of which the table does not tell."""
     return installed.version() not in (None, shipped()["transformers"])
@@ -246,6 +263,13 @@ def beside_hidden(state: State, takes: bool, name: str) -> Loader:
         return Loader("transformers", "broken", f"does not know {name}, and fills the tables at random", TRANSFORMERS)
     made = _transformers(state, takes)
     return dataclasses.replace(made, says=f"does not know {name}, and {made.says}")
+
+
+def beside_none(takes: bool) -> Loader:
+    """Transformers, of a file in which no name is of the class."""
+    how = ", and ties them" if takes else ""
+    says = f"knows no name in the file, fills both tables at random{how}"
+    return Loader("transformers", "broken", says, TRANSFORMERS)
 
 
 def beside_twins(name: str) -> Loader:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import facts
-from .claims import BY_DECODER, SPELLINGS, architecture_of, type_of
+from .claims import SPELLINGS, architecture_of, type_of, where_of
 from .installed import FLAG
 
 
@@ -29,8 +29,8 @@ class Turned:
 def turned(config: Mapping[str, Any], value: bool) -> Turned:
     """The config with the flag at the level that counts, and at every other that has it."""
     made = copy.deepcopy(dict(config))
-    inner = made.get("decoder") if type_of(made) in BY_DECODER else made
-    target = inner if isinstance(inner, dict) else made
+    where = where_of(made)
+    target: dict[str, Any] = made[where] if where else made
     fields = _set(made, value)
     if not any(key in target for key in SPELLINGS):
         fields |= _kept(target, value)

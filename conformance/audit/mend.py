@@ -9,13 +9,16 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import NotJudged
+from .along import alone
 from .checkpoint import Checkpoint, units
 from .flags import turned
 from .rows import Row
 from .safely import check_link, read_json, said
+from .tables import Tables
 from .tensors import BLOCK, Tensor, opened
 
 
@@ -61,11 +64,12 @@ def _mend(row: Row, checkpoint: Checkpoint, staged: Path) -> set[str]:
     if row.action == "set flag true":
         return _flag(checkpoint, staged, True)
     if row.action == "set flag false":
-        return _flag(checkpoint, staged, False)
+        missing = _alone(row, checkpoint)
+        return _flag(checkpoint, staged, False) | (_rewritten(checkpoint, staged, add=missing) if missing else set())
     names = {table.role: table.tensor.name for table in row.tables[:2]}
     if row.action == "drop head":
         return _rewritten(checkpoint, staged, drop=names["head"])
-    return _rewritten(checkpoint, staged, add=("lm_head.weight", names["embedding"])) | _flag(checkpoint, staged, False)
+    return _rewritten(checkpoint, staged, add={"lm_head.weight": names["embedding"]}) | _flag(checkpoint, staged, False)
 
 
 def _flag(checkpoint: Checkpoint, staged: Path, value: bool) -> set[str]:
@@ -75,23 +79,33 @@ def _flag(checkpoint: Checkpoint, staged: Path, value: bool) -> set[str]:
     return {"config.json"}
 
 
-def _rewritten(checkpoint: Checkpoint, staged: Path, drop: str = "", add: tuple[str, str] | None = None) -> set[str]:
-    """The one file that holds the table, without a tensor or with one more; and the index."""
-    changed = checkpoint.tensors[drop or (add[1] if add else "")].file
-    kept = {name: t for name, t in checkpoint.tensors.items() if t.file == changed and name != drop}
-    if add is not None:
-        kept[add[0]] = checkpoint.tensors[add[1]]
+def _alone(row: Row, checkpoint: Checkpoint) -> dict[str, str]:
+    """What the class tied under the flag beside the tables, to be stored under each of its names."""
+    first = {table.role: table for table in reversed(row.tables)}
+    tables = Tables(first.get("embedding"), first.get("head"))
+    return alone(checkpoint.tensors, tables, checkpoint.config)
+
+
+def _rewritten(
+    checkpoint: Checkpoint, staged: Path, drop: str = "", add: Mapping[str, str] = MappingProxyType({})
+) -> set[str]:
+    """The files that hold the tables, without a tensor or with copies of some under further names; and the index."""
+    tensors = checkpoint.tensors
+    files = {name: tensors[source].file for name, source in add.items()}
     indices = list(checkpoint.path.glob("*.safetensors.index.json"))
-    if kept or not indices:  # a shard of which nothing is left goes, where an index says which there are
-        _save(staged / changed.relative_to(checkpoint.path), kept, _metadata(changed))
-    written = {str(changed.relative_to(checkpoint.path))}
+    written = set()
+    for file in dict.fromkeys([*files.values(), *([tensors[drop].file] if drop else [])]):
+        kept = {name: t for name, t in tensors.items() if t.file == file and name != drop}
+        kept |= {name: tensors[source] for name, source in add.items() if files[name] == file}
+        if kept or not indices:  # a shard of which nothing is left goes, where an index says which there are
+            _save(staged / file.relative_to(checkpoint.path), kept, _metadata(file))
+        written.add(str(file.relative_to(checkpoint.path)))
     for index in indices:
         listed = read_json(index, 1 << 30)
         listed["weight_map"].pop(drop, None)
-        if add is not None:
-            listed["weight_map"][add[0]] = changed.name
-        total = sum(t.nbytes for name, t in checkpoint.tensors.items() if name != drop)
-        total += checkpoint.tensors[add[1]].nbytes if add else 0
+        listed["weight_map"] |= {name: file.name for name, file in files.items()}
+        total = sum(t.nbytes for name, t in tensors.items() if name != drop)
+        total += sum(tensors[source].nbytes for source in add.values())
         if isinstance(listed.get("metadata"), dict):
             listed["metadata"]["total_size"] = total
         (staged / index.name).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")

@@ -109,7 +109,7 @@ def found(
     embedding = lookups[0] if lookups else None
     head = heads[0] if heads else None
     why = ""
-    if not any(_is_head(target.strip("^$")) for target in ties or {}):
+    if not any(is_head(target.strip("^$")) for target in ties or {}):
         if embedding is None or head is None:
             embedding, head, why = _by_shape(matrices, embedding, head, sizes)
     elif embedding is None and head is None:
@@ -142,7 +142,7 @@ def _ends(name: str, words: Iterable[str]) -> str | None:
     return next((word for word in words if base == word or base.endswith((f".{word}", f"/{word}"))), None)
 
 
-def _of_class(matrices: Mapping[str, Tensor], keys: Iterable[str]) -> list[str]:
+def of_class(matrices: Mapping[str, Tensor], keys: Iterable[str]) -> list[str]:
     """The tensors that a class calls so: as they are, or with a prefix more or less."""
     hits = []
     for key in keys:
@@ -154,11 +154,9 @@ def _of_class(matrices: Mapping[str, Tensor], keys: Iterable[str]) -> list[str]:
 
 def _lookups(matrices: Mapping[str, Tensor], ties: Mapping[str, str] | None) -> list[Table]:
     """Every name of the lookup's table, the one that the head would read first."""
-    pairs = {target: source for target, source in (ties or {}).items() if _is_head(target)}
-    told = _of_class(matrices, pairs.values())
-    named = [
-        n for n in matrices if not _ELSEWHERE.search(n) and _ends(n, LOOKUPS) and n not in told and not _is_head(n)
-    ]
+    pairs = {target: source for target, source in (ties or {}).items() if is_head(target)}
+    told = of_class(matrices, pairs.values())
+    named = [n for n in matrices if not _ELSEWHERE.search(n) and _ends(n, LOOKUPS) and n not in told and not is_head(n)]
     named.sort(key=lambda n: (_rank(n), LOOKUPS.index(_ends(n, LOOKUPS) or "w"), len(n)))
     best = _ends(named[0], LOOKUPS) if named else None
     near = [n for n in named if _ends(n, LOOKUPS) in (best, "embed_tokens", "shared")]
@@ -169,7 +167,7 @@ def _lookups(matrices: Mapping[str, Tensor], ties: Mapping[str, str] | None) -> 
     ]
 
 
-def _is_head(name: str) -> bool:
+def is_head(name: str) -> bool:
     return _ends(name, HEADS) is not None and _ends(name, LOOKUPS) is None
 
 
@@ -183,8 +181,8 @@ def _rank(name: str) -> int:
 def _heads(matrices: Mapping[str, Tensor], ties: Mapping[str, str] | None, lookups: list[Table]) -> list[Table]:
     width = lookups[0].tensor.shape[1] if lookups else None
     taken = {table.tensor.name for table in lookups}
-    told = [n for n in _of_class(matrices, filter(_is_head, ties or {})) if n not in taken]
-    named = [n for n in matrices if n not in taken and n not in told and not _ELSEWHERE.search(n) and _is_head(n)]
+    told = [n for n in of_class(matrices, filter(is_head, ties or {})) if n not in taken]
+    named = [n for n in matrices if n not in taken and n not in told and not _ELSEWHERE.search(n) and is_head(n)]
     named.sort(key=lambda n: (HEADS.index(_ends(n, HEADS) or "head"), len(n)))
     out = []
     for name in [*told, *named]:

@@ -37,9 +37,9 @@ def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
     finding = doubted(case, Finding(*decided(checkpoint, claim, tied, tables, comparison, state)))
     nan = comparison.nan if comparison else _nan(tables)
     if nan is not None:
-        message = f"the table holds NaN (first in row {nan}), which is no trained table and equals nothing"
+        message = f"the table holds NaN (first in row {nan}), which is no trained table, and its copies say nothing"
         finding = Finding("not decidable", message)
-    wasted = _wasted(tables, comparison, state)
+    wasted = _wasted(tables, comparison, state) if nan is None else 0
     notes = [*checkpoint.notes, *claim.notes]
     if state == "equal" and tied is False:
         notes.append(
@@ -68,7 +68,11 @@ def _loaders(case: Case) -> tuple[Loader, ...]:
     told = facts.loaders(
         case.state, case.tied, claim.taken, kind, type_of(case.checkpoint.config), claim.missing, case.refused
     )
-    if not told or told[0].name != "transformers" or case.refused:
+    if not told or told[0].name != "transformers" or case.unlisted:
+        return told
+    if case.another:
+        return (facts.beside_none(bool(claim.taken)),)
+    if case.refused:
         return told
     if case.hidden:
         return (facts.beside_hidden(case.seen, bool(claim.taken), case.hidden),)
@@ -124,7 +128,16 @@ def _with_other(row: Row, second: Row, other: Checkpoint) -> Row:
     told = f"loaders that take {other.format} find: {second.message}"
     if second.verdict == "contradiction" and row.verdict == "agreement":
         message = f"the {row.format} files agree, the {other.format} files do not: {second.message}"
-        return dataclasses.replace(second, format=label, message=message, action="", notes=(*row.notes, told))
+        return dataclasses.replace(
+            row,
+            format=label,
+            verdict="contradiction",
+            message=message,
+            action="",
+            mend=f"remove the {other.format} files, or write them anew from the {row.format} files",
+            unwritten="which of them is meant, only their owner knows",
+            notes=(*row.notes, f"loaders take the {row.format} files first: the tables and loaders are told of these"),
+        )
     one, two = (next((t for t in r.tables if t.role == "embedding"), None) for r in (row, second))
     if one is not None and two is not None and not (one.packed or two.packed):
         against = compared(one.tensor, two.tensor)

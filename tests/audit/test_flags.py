@@ -142,3 +142,14 @@ def test_what_is_shipped_is_what_the_installed_classes_do():
         assert installed.moved(name) == table["moved"].get(name, {}), name
     for name in {*table["computes"], "LlamaForCausalLM", "T5ForConditionalGeneration"}:
         assert installed.computes(name) == (name in table["computes"])
+
+
+def test_a_model_in_a_class_that_names_nothing_ties_by_its_own_level(audit, tmp_path):
+    names = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
+    claims = {"model_type": "llama4", "architectures": ["Llama4ForConditionalGeneration"], FLAG: False}
+    for flag in (True, False):
+        told = claims | {"text_config": {"model_type": "llama4_text", FLAG: flag}}
+        folder = checkpoint(tmp_path / str(flag), E, None if flag else OTHER, names=names, **told)
+        status, (row,), _ = audit(folder)
+        assert (status, row["claim"]["tied"]) == (0, flag), row
+        assert "obeys text_config" in row["claim"]["obeyed"]

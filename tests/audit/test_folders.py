@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made import V, checkpoint, table
 
+GPT2 = ("transformer.wte.weight", "lm_head.weight")
 E = table()
 OTHER = table(1)
 MORE = np.concatenate([E, np.zeros((16, E.shape[1]), np.float32)])
@@ -52,7 +53,8 @@ def test_where_they_differ(audit, tmp_path):
     ("kind", "architecture", "tied"), [("gpt2", "GPT2LMHeadModel", True), ("llama", "LlamaForCausalLM", False)]
 )
 def test_a_missing_flag_is_the_default_of_the_type(kind, architecture, tied, audit, tmp_path):
-    checkpoint(tmp_path / "model", E, None, model_type=kind, architectures=[architecture])
+    names = GPT2 if kind == "gpt2" else None
+    checkpoint(tmp_path / "model", E, None, names=names, model_type=kind, architectures=[architecture])
     status, (row,), _ = audit(tmp_path / "model")
     assert row["claim"]["tied"] is tied and "default" in row["claim"]["says"] and "transformers" in row["claim"]["says"]
     assert status == (0 if tied else 1)
@@ -212,7 +214,7 @@ def test_without_transformers_the_table_that_is_shipped_answers(audit, tmp_path,
     from tiecheck.conformance.audit import installed
 
     monkeypatch.setattr(installed, "version", lambda: None)
-    folder = checkpoint(tmp_path / "m", E, None, model_type="gpt2", architectures=["GPT2LMHeadModel"])
+    folder = checkpoint(tmp_path / "m", E, None, names=GPT2, model_type="gpt2", architectures=["GPT2LMHeadModel"])
     status, (row,), _ = audit(folder)
     assert (
         status == 0
@@ -225,7 +227,7 @@ def test_another_transformers_is_asked_itself(audit, tmp_path, monkeypatch):
     from tiecheck.conformance.audit import installed
 
     monkeypatch.setattr(installed, "version", lambda: "99.0")
-    folder = checkpoint(tmp_path / "m", E, None, model_type="gpt2", architectures=["GPT2LMHeadModel"])
+    folder = checkpoint(tmp_path / "m", E, None, names=GPT2, model_type="gpt2", architectures=["GPT2LMHeadModel"])
     status, (row,), _ = audit(folder)
     assert status == 0 and "transformers 99.0, installed" in row["claim"]["says"]
     assert "transformers 99.0, installed" in row["claim"]["obeyed"]

@@ -49,6 +49,18 @@ def test_nothing_is_claimed_of_what_is_not_known(claims, audit, tmp_path):
     assert audit(checkpoint(tmp_path / "m", E, head, tie_word_embeddings=False, **claims))[0] == 0
 
 
+@pytest.mark.parametrize("share", [True, False])
+def test_a_class_with_two_vocabularies(share, audit, tmp_path):
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "pad_token_id": 0}
+    other = V if share else V - 8
+    config = transformers.MarianConfig(vocab_size=V, decoder_vocab_size=other, **sizes, **heads)
+    config.share_encoder_decoder_embeddings = share
+    transformers.MarianMTModel(config).save_pretrained(tmp_path)
+    status, (row,), _ = audit(tmp_path)
+    assert status == 0 and row["loaders"][0]["outcome"] == "tied", row
+
+
 def test_what_is_shipped_is_seen_on_the_installed_classes():
     if installed.version() != facts.shipped()["transformers"]:
         pytest.skip(f"the table is of transformers {facts.shipped()['transformers']}")
@@ -59,5 +71,11 @@ def test_what_is_shipped_is_seen_on_the_installed_classes():
     table = facts.shipped()["sized"]
     for name in ["LlamaForCausalLM", "PhiForCausalLM", "T5ForConditionalGeneration", "LlavaForConditionalGeneration"]:
         assert page.sized(name) == table[name]
-    for name in ["CpmAntForCausalLM", "MllamaForConditionalGeneration"]:  # further rows for what is no word
+    # further rows for what is no word, or rows that another field decides
+    for name in [
+        "CpmAntForCausalLM",
+        "MllamaForConditionalGeneration",
+        "MarianMTModel",
+        "Ovis2ForConditionalGeneration",
+    ]:
         assert page.sized(name) is None and name not in table

@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from test_writers import as_bin, model
 
 E, OTHER = table(), table(1)
+SIZES = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+BART = transformers.BartConfig(vocab_size=60, d_model=16, encoder_attention_heads=2, decoder_attention_heads=2, **SIZES)
 
 
 def test_a_further_table_that_transformers_leaves_apart(audit, tmp_path):
@@ -59,3 +61,44 @@ def test_the_default_is_told_only_where_no_level_has_the_flag(audit, tmp_path):
     _, (row,), _ = audit(checkpoint(tmp_path / "m", E, None, names=names, text_config=inner, **claims))
     assert "no flag" not in row["claim"]["says"] and "true at text_config" in row["claim"]["says"]
     assert "obeys the top level and text_config" in row["claim"]["obeyed"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_config_of_another_architecture(tied, audit, tmp_path):
+    model("gpt_neox", False).save_pretrained(tmp_path / "m")
+    gpt2 = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=60, tie_word_embeddings=tied)
+    told = gpt2.to_dict() | {"architectures": ["GPT2LMHeadModel"]}
+    (tmp_path / "m" / "config.json").write_text(json.dumps(told))
+    status, (row,), _ = audit(tmp_path / "m")
+    assert status == 1 and "another architecture: no key of GPT2LMHeadModel is stored" in row["message"]
+    assert [(x["loader"], x["outcome"]) for x in row["loaders"]] == [("transformers", "broken")]
+    assert row["mend"]["action"] == "" and audit(tmp_path / "m", "--write", tmp_path / "out")[0] == 2
+    cls = transformers.GPT2LMHeadModel
+    info = cls.from_pretrained(tmp_path / "m", output_loading_info=True)[1]
+    assert len(info["unexpected_keys"]) == len(load_file(tmp_path / "m" / "model.safetensors"))
+
+
+def test_a_prefix_of_a_trainer_is_no_other_architecture(audit, tmp_path):
+    model("gpt2", True).save_pretrained(tmp_path)
+    held = load_file(tmp_path / "model.safetensors")
+    save_file({f"net.{name}": tensor for name, tensor in held.items()}, tmp_path / "model.safetensors")
+    assert "another architecture" not in audit(tmp_path)[1][0]["message"]
+
+
+def test_formats_that_disagree_are_told_by_the_one_that_is_loaded(audit, tmp_path):
+    made = transformers.BartForConditionalGeneration(BART)
+    made.save_pretrained(tmp_path / "m")
+    torch.save(made.state_dict() | {"lm_head.weight": torch.randn(60, 16)}, tmp_path / "m" / "pytorch_model.bin")
+    status, (row,), _ = audit(tmp_path / "m")
+    assert status == 1 and "the torch files do not" in row["message"]
+    assert row["state"] == "embedding only" and row["loaders"][0]["outcome"] == "tied"
+    assert "remove the torch files" in row["mend"]["says"] and row["mend"]["action"] == ""
+    loaded = transformers.BartForConditionalGeneration.from_pretrained(tmp_path / "m")
+    assert loaded.lm_head.weight is loaded.model.shared.weight
+
+
+def test_a_copy_of_a_table_of_nan_is_no_waste(audit, tmp_path):
+    broken = table()
+    broken[3] = float("nan")
+    status, (row,), err = audit(checkpoint(tmp_path / "m", broken, broken.copy(), tie_word_embeddings=True))
+    assert status == 2 and row["wasted_bytes"] == 0 and "first in row 3" in err and "equals nothing" not in err
