@@ -32,11 +32,13 @@ def look(subject: TorchSubject, probe: Probe) -> Look | None:
     group = choose_table(subject, groups, watch, logits, columns)
     if group is None:
         return _look_by_writing(subject, probe, reader, watch, logits, flat)
-    table, view = reader.use(group.first.array, group.first.trace, group.first.where, group.first.autocast)
+    first = group.first
+    head = find_head(watch, logits, columns, first.array, subject._heads)
+    dropping = probe.train and (head is None or key_of(head.array) != key_of(first.array))
+    table, view = reader.use(first.array, first.trace, first.where, first.autocast, dropping)
     cast = {n for k in group.lookups for n in k.narrow}
     if table.narrowed is None and len(cast) == 1 and None not in cast:
         table = dataclasses.replace(table, narrowed=dtype_name(next(iter(cast))))  # type: ignore[arg-type]
-    head = find_head(watch, logits, columns, group.first.array, subject._heads)
     if subject.declared.head is not None and (head is None or _unlike(subject, head)):
         head = _named_head(subject, watch, logits)
     return _describe(subject, reader, watch, logits, flat, group, table, view, head)

@@ -199,8 +199,11 @@ class Reader:
         """The first name of each storage, sorted."""
         return tuple(sorted(self.owners[k][0][0] if self.owners.get(k) else self.watch.names[k] for k in keys))
 
-    def use(self, array: Tensor, trace: Trace, where: str, autocast: bool) -> tuple[Use, Tensor | None]:
-        """Describe the (V, D) array that a use read; with it, the leaf view that it is or copies losslessly, if any."""
+    def use(
+        self, array: Tensor, trace: Trace, where: str, autocast: bool, dropping: bool = False
+    ) -> tuple[Use, Tensor | None]:
+        """Describe the (V, D) array that a use read; with it, the leaf view that it is or copies losslessly, if any;
+        ``dropping``: or is but for rows that dropout took."""
         view: Tensor | None = None
         narrowed = None
         if key_of(array) in self.watch.leaf:
@@ -210,6 +213,8 @@ class Reader:
             if source is not None:
                 if same_values(array, source):
                     view = source
+                elif dropping and _rows_dropped(array, source):
+                    view, array = source, source.detach()
                 elif narrower(array.dtype, source.dtype) and same_values(array, source.to(array.dtype)):
                     view, narrowed = source, dtype_name(array.dtype)
                 else:
@@ -246,6 +251,19 @@ class Reader:
                 if matrix.shape[1] == array.shape[1] and matrix.shape[0] > array.shape[0]:
                     return matrix[: array.shape[0]]
         return None
+
+
+def _rows_dropped(array: Tensor, source: Tensor) -> bool:
+    """Whether an array is another whose rows dropout took or multiplied by one number, as if it had been put behind the lookup
+    (S. Merity et al., 2018, section 4.3)."""
+    if array.dtype != source.dtype or not array.numel():
+        return False
+    kept = array.ne(0).any(1)
+    if kept.all() or not kept.any():
+        return False
+    a, b = array[kept].double(), source[kept].double()
+    factor = float((a * b).sum() / (b * b).sum().clamp_min(1e-300))
+    return factor >= 1 and bool(torch.allclose(a, factor * b, rtol=4 * torch.finfo(array.dtype).eps, atol=0))
 
 
 @dataclass
