@@ -352,9 +352,12 @@ class TorchSubject:
         if group is None or not flat.requires_grad:
             return values, dtype, Gradient(None, note="the logits do not depend on any trainable parameter")
         head = find_head(watch, logits, flat.shape[-1], group.first.array)
-        arrays = [(k.array, k.source) for k in group.lookups]
-        if head is not None:
-            arrays += [(watch.products[i].array, watch.products[i].source) for i in head.indices]
+        # Each reading of a computed table may compute it anew: by the lookup, the projection, and whatever else reads it.
+        mine = group.first.trace.leaves
+        own = {id(k) for k in group.lookups}
+        arrays = [(k.array, k.source) for k in watch.lookups if id(k) in own or k.trace.leaves == mine]
+        heads = set(head.indices) if head is not None else set()
+        arrays += [(p.array, p.source) for i, p in enumerate(watch.products) if i in heads or p.trace.leaves == mine]
         R = torch.tensor(cotangent(tuple(flat.shape)), device=flat.device).to(flat.dtype)
         self.backward_passes += 1
         table = graph.at_arrays(flat, R, arrays, tuple(group.first.array.shape))
