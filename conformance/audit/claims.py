@@ -121,7 +121,7 @@ def _value(
     for level in here:
         if isinstance(level.value, bool):
             return _stated(config, level, levels, kind, where)
-    if here and here[0].value is not None:
+    if here:
         return None, f"config.json gives {here[0].key} a value that is neither true nor false", False
     value, source = facts.default(kind, bare(config))
     absent = facts.reads(kind)[0].get("absent", ())

@@ -234,6 +234,8 @@ def _judged(
     if exact and not seen.count:
         if one.shape[0] != two.shape[0]:
             return _more_rows(one, two, rows, nan)
+        if not relative:  # a number in two dtypes, and none that one of them rounded
+            return Comparison("equal", f"equal number for number, in {names}", "dtype", rows, nan=nan)
         return Comparison("nearly", f"equal up to rounding, in {names}", "dtype", rows, nan=nan)
     if not exact and relative <= _loose(one) + _loose(two):
         detail = f"equal up to what quantization loses ({100 * relative:.2g} %), in {names}"
