@@ -34,7 +34,7 @@ def read(folder: Path) -> Checkpoint:
     stored = {plain(name): tensor for name, tensor in held.items() if not LORA.search(name)}
     tensors = {**base.tensors, **{name: t for name, t in stored.items() if len(t.shape) == 2}}
     claim = claimed(base.config)
-    tables = found(base.tensors, claim.ties)
+    tables = found(base.tensors, claim.ties, ends=claim.ends)
     notes = (f"the adapter's base is {said(base.path)}",)
     apart = "" if config.get("ensure_weight_tying") is True else apart_of(config, held, stored, tables, claim.ties)
     return dataclasses.replace(base, path=folder, format="peft", tensors=tensors, notes=notes, apart=apart, other=None)

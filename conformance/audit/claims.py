@@ -39,6 +39,7 @@ class Claim:
         obeyed: which level counts, and how that is known.
         acts: whether the class ties at all where the flag is on.
         headless: the class has no head of a language model, so that none is owed.
+        ends: what the class calls its two tables (`facts.ends`); ``idle``: why no flag could tie them (`facts.idle`).
         ties: which names the class ties to which; None where the class is unknown.
         missing: the flag stands at no level that counts: a default decided.
         taken: what the class of transformers makes of all that.
@@ -54,6 +55,13 @@ class Claim:
     missing: bool = False
     notes: tuple[str, ...] = ()
     taken: bool | None = None
+    ends: tuple[str, str] | None = None
+    idle: str = ""
+
+    @property
+    def tableless(self) -> bool:
+        """The class has neither a lookup nor a head of a vocabulary."""
+        return self.ends == ("", "")
 
 
 def claimed(config: Mapping[str, Any] | None) -> Claim:
@@ -63,7 +71,8 @@ def claimed(config: Mapping[str, Any] | None) -> Claim:
     levels = tuple(_levels(config, ""))
     architecture = architecture_of(config)
     ties, source = facts.ties(architecture) if architecture else (None, "")
-    headless = bool(architecture and not ties and _NO_HEAD.search(architecture))
+    ends = facts.ends(architecture)
+    headless = bool(architecture and not ties and _NO_HEAD.search(architecture)) or (ends is not None and not ends[1])
     where = where_of(config)
     inner = config.get(where, {}) if where else config
     kind = type_of(inner)
@@ -81,8 +90,11 @@ def claimed(config: Mapping[str, Any] | None) -> Claim:
     taken = bool(taken and acts) if tied is not None else None
     obeyed = _obeyed(architecture, source, ties, where or TOP, acts, how)
     if headless:
-        obeyed = f"{architecture} has no head of a language model: there is nothing to tie"
-    return Claim(tied, says, levels, obeyed, acts, headless, ties, missing, notes, taken)
+        what = "no head of a language model" if ends is None else "no projection over a vocabulary"
+        what = "no table of a vocabulary" if ends == ("", "") else what
+        obeyed = f"{architecture} has {what}: there is nothing to tie"
+    idle = "" if acts else facts.idle(architecture)
+    return Claim(tied, says, levels, obeyed, acts, headless, ties, missing, notes, taken, ends, idle)
 
 
 def _levels(config: Mapping[str, Any], path: str) -> Iterator[Level]:

@@ -24,6 +24,8 @@ def decided(
     state: State,
 ) -> Decision:
     """Verdict, its sentence, and what mends it."""
+    if claim.tableless and state == "unknown" and tied is not None:
+        return "agreement", f"{'tied' if tied else 'untied'}: {claim.says}; {claim.obeyed}", "", ""
     if tables.why:
         return "not decidable", tables.why, "", ""
     if state == "unknown" and not (tied is False and comparison):
@@ -72,6 +74,10 @@ def _tied(claim: Claim, tables: Tables, comparison: Comparison | None, state: St
     if state in ("embedding only", "head only", "one table"):
         return "agreement", f"{says}; the file holds {seen}", "", ""
     detail = comparison.detail if comparison else ""
+    if claim.idle and state != "equal":
+        found = _idle(claim, tables, f"{says}; the file holds {seen}, and {claim.obeyed}")
+        if found is not None:
+            return found
     if state == "equal":
         return "agreement", f"{says}; the file holds {seen}, the second of them waste", "drop head", DROP
     if state == "nearly" and comparison and comparison.kind == "rows":
@@ -86,6 +92,16 @@ def _tied(claim: Claim, tables: Tables, comparison: Comparison | None, state: St
     message = f"{says}, but the file holds {seen}: {detail}"
     mend = "set the flag to false where both are meant, or drop the head where one is"
     return "contradiction", message, "set flag false", mend
+
+
+def _idle(claim: Claim, tables: Tables, message: str) -> Decision | None:
+    """Two tables of a class that ties nothing, and no flag could: of two shapes, or with other heads beside this one."""
+    one, two = tables.embedding, tables.head
+    if claim.idle == "several":
+        return "not decidable", f"{message}: of its several heads, the flag means none", "", ""
+    if one is not None and two is not None and one.tensor.shape != two.tensor.shape:
+        return "agreement", f"{message}: its tables have two shapes", "", ""
+    return None
 
 
 def _rounded(tables: Tables, message: str) -> Decision:

@@ -181,6 +181,23 @@ def inner(architecture: str) -> str | None:
     return level
 
 
+def ends(architecture: str) -> tuple[str, str] | None:
+    """What a class calls its lookup's table and its head in a file, "" what it has not; None where names tell or nothing does.
+
+    As it was seen on tiny models: a class without a head is one in which nothing projects over a vocabulary.
+    """
+    if architecture in shipped()["headless"]:
+        return shipped()["headless"][architecture], ""
+    lookup, head = shipped()["ends"].get(architecture, ("", ""))
+    return (lookup, head) if lookup else None
+
+
+def idle(architecture: str) -> str:
+    """Why the flag can mean no one head of a class that ties nothing: "shapes" of its tables, or "several" heads; else ""."""
+    why: str = shipped()["idle"].get(architecture, "")
+    return why
+
+
 def roots(architecture: str) -> frozenset[str]:
     """The first words of the names that a class has or reads; none where they are not known, or it renames some."""
     return frozenset(shipped()["roots"].get(architecture, ()))

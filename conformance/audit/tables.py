@@ -94,6 +94,7 @@ def found(
     tensors: Mapping[str, Tensor],
     ties: Mapping[str, str] | None = None,
     sizes: tuple[int | None, int | None] = (None, None),
+    ends: tuple[str, str] | None = None,
 ) -> Tables:
     """The two tables.
 
@@ -101,18 +102,19 @@ def found(
         ties: which name the class of the config ties to which, where it is known.
             A head that the class names goes by no shape: a matrix of another name is none of its tables.
         sizes: vocabulary and width, where the config gives them.
+        ends: what the class calls the two in a file, where that is known besides; "": it has no such table.
     """
     matrices = {name: t for name, t in tensors.items() if len(t.shape) == 2 and min(t.shape) > 0}
-    lookups = _lookups(matrices, ties)
+    lookups = [] if ends == ("", "") else _lookups(matrices, ties, ends)
     packed = {name.rpartition(".")[0] for name in tensors if name.endswith(_PACKED)}
-    heads = _heads(matrices, ties, lookups)
+    heads = [] if ends and not ends[1] else _heads(matrices, ties, lookups, ends)
     embedding = lookups[0] if lookups else None
     head = heads[0] if heads else None
     why = ""
-    if not any(is_head(target.strip("^$")) for target in ties or {}):
+    if ends is None and not any(is_head(target.strip("^$")) for target in ties or {}):
         if embedding is None or head is None:
             embedding, head, why = _by_shape(matrices, embedding, head, sizes)
-    elif embedding is None and head is None:
+    elif embedding is None and head is None and ends != ("", ""):
         why = "no tensor has a name that the class gives to a table"
     twins = tuple(Table("embedding", t.tensor, t.by) for t in lookups[1:])
     return Tables(_marked(embedding, packed), _marked(head, packed), twins, why)
@@ -152,10 +154,12 @@ def of_class(matrices: Mapping[str, Tensor], keys: Iterable[str]) -> list[str]:
     return hits
 
 
-def _lookups(matrices: Mapping[str, Tensor], ties: Mapping[str, str] | None) -> list[Table]:
+def _lookups(
+    matrices: Mapping[str, Tensor], ties: Mapping[str, str] | None, ends: tuple[str, str] | None
+) -> list[Table]:
     """Every name of the lookup's table, the one that the head would read first."""
     pairs = {target: source for target, source in (ties or {}).items() if is_head(target)}
-    told = of_class(matrices, pairs.values())
+    told = list(dict.fromkeys(of_class(matrices, [*pairs.values(), *(ends or ())[:1]])))
     named = [n for n in matrices if not _ELSEWHERE.search(n) and _ends(n, LOOKUPS) and n not in told and not is_head(n)]
     named.sort(key=lambda n: (_rank(n), LOOKUPS.index(_ends(n, LOOKUPS) or "w"), len(n)))
     best = _ends(named[0], LOOKUPS) if named else None
@@ -178,16 +182,22 @@ def _rank(name: str) -> int:
     )
 
 
-def _heads(matrices: Mapping[str, Tensor], ties: Mapping[str, str] | None, lookups: list[Table]) -> list[Table]:
+def _heads(
+    matrices: Mapping[str, Tensor],
+    ties: Mapping[str, str] | None,
+    lookups: list[Table],
+    ends: tuple[str, str] | None,
+) -> list[Table]:
     width = lookups[0].tensor.shape[1] if lookups else None
     taken = {table.tensor.name for table in lookups}
-    told = [n for n in of_class(matrices, filter(is_head, ties or {})) if n not in taken]
+    known = of_class(matrices, (ends or ())[1:])
+    told = [n for n in [*of_class(matrices, filter(is_head, ties or {})), *known] if n not in taken]
     named = [n for n in matrices if n not in taken and n not in told and not _ELSEWHERE.search(n) and is_head(n)]
     named.sort(key=lambda n: (HEADS.index(_ends(n, HEADS) or "head"), len(n)))
     out = []
     for name in [*told, *named]:
         tensor = matrices[name]
-        upright = _upright(tensor, width)
+        upright = _upright(tensor, width) or (tensor if name in known else None)  # a class may have a wider head
         if upright is not None:
             out.append(Table("head", upright, "class" if name in told else "name", turned=upright is not tensor))
     return out

@@ -29,7 +29,7 @@ def judged(checkpoint: Checkpoint) -> Row:
 
 def _row(checkpoint: Checkpoint, claim: Claim) -> Row:
     inside = unwrapped(checkpoint, claim.ties)
-    tables = checkpoint.tables or found(inside.tensors, claim.ties, sizes(checkpoint.config))
+    tables = checkpoint.tables or found(inside.tensors, claim.ties, sizes(checkpoint.config), claim.ends)
     comparison = _compared(tables)
     state = _state(tables, comparison)
     tied = claim.tied if claim.acts or not claim.missing else False
