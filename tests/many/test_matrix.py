@@ -113,7 +113,14 @@ def test_a_journal_of_other_options_is_refused(target, capsys):
 
 def test_what_was_judged_survives_an_interrupt(target, tmp_path):
     words = [sys.executable, "-m", "tiecheck.conformance.cli", "matrix", target, "model.py:sleeps", *QUICK]
-    with subprocess.Popen([*words, "--json", "m.json"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    # Where tests run in the background of a shell, Ctrl-C is ignored, and what they start inherits that.
+    with subprocess.Popen(
+        [*words, "--json", "m.json"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         line = process.stderr.readline()
         assert line.startswith("tiecheck: 1 of 2: model.py:Tied: conforms")
         time.sleep(1)
