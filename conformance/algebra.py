@@ -236,31 +236,13 @@ def explain(seen: Pass) -> Explained:
         for order in orders(pool.astype(np.float64), table, logits, seen.probe.ids.shape):
             forms.append(_explain_with(seen, table, pool[order].astype(np.float64), logits, columns, order))
             if forms[-1].found or not forms[-1].asked:
-                return _unshifted(seen, forms[-1], table)
+                return forms[-1]
         if forms:
             solved = solve(seen, table, logits, columns) if forms[0].problem == "unknown" else None
             trusted = pool.shape[0] == logits.shape[0]
             return solved if solved is not None and solved.found and not trusted else forms[0]
     solved = solve(seen, table, logits, columns) or read_back(seen, table, logits, columns)
     return solved if solved is not None else Explained(False, asked=False, columns=columns)
-
-
-def _unshifted(seen: Pass, form: Explained, table: Array) -> Explained:
-    """A bias that nobody declared and that is E d for one vector d is none: the same d was added to every h."""
-    plain = form.token_scale is None and form.cap is None and not form.normalized and isinstance(form.scale, float)
-    if form.bias is None or form.hidden is None or seen.declared.output_bias or not plain:
-        return form
-    rows = table[: form.columns].astype(np.float64)
-    if rows.shape[0] < 2 * rows.shape[1]:
-        return form
-    vector = np.linalg.lstsq(rows, form.bias, rcond=None)[0]
-    beyond = np.abs(form.bias - rows @ vector).max()
-    if beyond > tolerances.fitted(seen.dtype) * max(
-        np.abs(form.bias).max(), np.abs(seen.legal[np.isfinite(seen.legal)]).max()
-    ):
-        return form
-    hidden = form.hidden + vector / form.scale
-    return dataclasses.replace(form, hidden=hidden, bias=None, product=None, origin="solved")
 
 
 def orders(pool: Array, table: Array, logits: Array, shape: tuple[int, ...]) -> Iterator[Array]:
