@@ -252,7 +252,15 @@ def loaders(
     mlx = _mlx(state, _mlx_flag(model_type, tied, missing), model_type)
     if refused:
         return (Loader("transformers", "refuses", refused, TRANSFORMERS),)
-    return (_transformers(state, bool(takes)), *_vllm(state, tied, takes is tied), mlx, _converted(state))
+    vllm = map(_where_known, _vllm(state, tied, takes is tied))
+    return (_transformers(state, bool(takes)), *vllm, mlx, _where_known(_converted(state)))
+
+
+def _where_known(loader: Loader) -> Loader:
+    """An engine that lacks many types of transformers, and no table here says which."""
+    if loader.outcome == "not known":
+        return loader
+    return dataclasses.replace(loader, says=f"{loader.says} (if it has the type)")
 
 
 def _transformers(state: State, tied: bool) -> Loader:
