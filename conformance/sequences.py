@@ -188,8 +188,9 @@ class Walker:
     def triples(self, seed: int) -> Chain | None:
         """Every three kinds of operations in a row, several triples in one walk."""
         rng = np.random.default_rng([seed, 223])
-        kinds = [[one for one in self.elements if one.word == word] for word in {one.word: 0 for one in self.elements}]
-        order = rng.permutation(len(kinds))[list(every_triple(len(kinds)))]
+        words = dict.fromkeys(one.word for one in self.elements)
+        kinds = [[one for one in self.elements if one.word == word] for word in words]
+        order = rng.permutation(len(kinds))[every_triple(len(kinds))]
         walk = [kinds[i][rng.integers(len(kinds[i]))] for i in order]
         for start in range(0, len(walk) - 2, STRIDE):
             if self.bench.over():

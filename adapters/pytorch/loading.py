@@ -19,7 +19,7 @@ from tiecheck.conformance.foreign import foreign
 from tiecheck.conformance.operations import Inapplicable, Operation, reads
 from torch import Tensor, nn
 
-from .operations import Fresh, into_fresh, own, through_file
+from .operations import Fresh, into_fresh, own, settled, through_file
 from .places import Place
 from .restore import named_tensors
 from .trace import key_of, overlap
@@ -89,9 +89,7 @@ def table_keys(subject: TorchSubject) -> list[str]:
 
 def _filled_from(subject: TorchSubject, fresh: Fresh, state: State, **how: Any) -> TorchSubject:
     """A fresh model that loads what is no state dict of its own, or in a way that takes a tie apart: it may refuse that."""
-    other = fresh()
-    with other:
-        pass
+    other = settled(fresh)
     other.module.load_state_dict(state, **how)
     return subject.after(other.module)
 
@@ -136,9 +134,7 @@ def _no_safetensors(subject: TorchSubject) -> str:
 def _safetensors(subject: TorchSubject, fresh: Fresh) -> TorchSubject:
     from safetensors.torch import load_model, save_model
 
-    other = fresh()
-    with other:
-        pass
+    other = settled(fresh)
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "model.safetensors")
         save_model(subject.module, file)

@@ -56,11 +56,17 @@ def through_file(thing: Any, problem: str = _STATE, weights_only: bool = False) 
     return reads(lambda: torch.load(file, weights_only=weights_only), problem)
 
 
-def into_fresh(subject: TorchSubject, fresh: Fresh, state: Any, **how: Any) -> TorchSubject:
-    """A state dict in a fresh model that is where the run wants it, and off what is neutral."""
+def settled(fresh: Fresh) -> TorchSubject:
+    """A fresh model that is where the run wants it, and off what is neutral."""
     other = fresh()
     with other:
         pass
+    return other
+
+
+def into_fresh(subject: TorchSubject, fresh: Fresh, state: Any, **how: Any) -> TorchSubject:
+    """A state dict in a fresh model."""
+    other = settled(fresh)
     _load_into(other.module, state, **how)
     return subject.after(other.module)
 

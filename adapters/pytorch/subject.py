@@ -25,7 +25,7 @@ from . import asides, graph, holdings, looking, training
 from .calls import call, find_logits, positions
 from .restore import Snapshot, Surroundings, is_leaf, named_tensors, seed_torch
 from .seen import Reader, dtype_name, find_head, group_lookups, to_numpy
-from .trace import Inject, Watch, eager, key_of, overlap
+from .trace import Inject, Lookup, Product, Watch, eager, key_of, overlap
 from .training import mapped
 
 Caller = Callable[..., Any]
@@ -354,10 +354,10 @@ class TorchSubject:
         head = find_head(watch, logits, flat.shape[-1], group.first.array)
         # Each reading of a computed table may compute it anew: by the lookup, the projection, and whatever else reads it.
         mine = group.first.trace.leaves
-        own = {id(k) for k in group.lookups}
-        arrays = [(k.array, k.source) for k in watch.lookups if id(k) in own or k.trace.leaves == mine]
-        heads = set(head.indices) if head is not None else set()
-        arrays += [(p.array, p.source) for i, p in enumerate(watch.products) if i in heads or p.trace.leaves == mine]
+        every: list[Lookup | Product] = [*watch.lookups, *watch.products]
+        own: list[Lookup | Product] = [*group.lookups, *(watch.products[i] for i in (head.indices if head else ()))]
+        readings = [*own, *(one for one in every if one.trace.leaves == mine)]
+        arrays = [(one.array, one.source) for one in readings]
         R = torch.tensor(cotangent(tuple(flat.shape)), device=flat.device).to(flat.dtype)
         self.backward_passes += 1
         table = graph.at_arrays(flat, R, arrays, tuple(group.first.array.shape))

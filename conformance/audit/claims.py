@@ -83,8 +83,7 @@ def claimed(config: Mapping[str, Any] | None) -> Claim:
     notes = _notes(levels, tied)
     taken = tied
     if tied is not None and "always" in how:
-        known = facts.taken(kind, bare(inner))
-        taken = bool(how["always"]) if known is None else known
+        taken = facts.taken(kind, bare(inner))
         if taken is not tied:
             notes = (*notes, f"{kind} takes the flag for {str(taken).lower()}, whatever the config says ({by})")
     taken = bool(taken and acts) if tied is not None else None

@@ -159,8 +159,9 @@ def doubted(case: Case, finding: Finding) -> Finding:
         finding = Finding("contradiction", message, "", mend)
     if case.off and case.tied and finding.verdict == "agreement":
         finding = Finding("contradiction", case.off, "", "write one table under all of these names", _OWNER)
-    for doubt in (_alone, _unsized, _transposed, _still_wrapped, _of_another):
-        finding = doubt(case, finding)
+    if case.tied is not None:
+        for doubt in (_alone, _unsized, _transposed, _still_wrapped, _of_another):
+            finding = doubt(case, finding)
     return _planned(case, finding)
 
 
@@ -177,7 +178,7 @@ def _alone(case: Case, finding: Finding) -> Finding:
 
 
 def _unsized(case: Case, finding: Finding) -> Finding:
-    if not case.misfit or case.tied is None:
+    if not case.misfit:
         return finding
     if finding.action == "drop head" and not misfits(case.checkpoint.config, (case.tables.embedding,)):
         return finding
@@ -187,7 +188,7 @@ def _unsized(case: Case, finding: Finding) -> Finding:
 
 
 def _transposed(case: Case, finding: Finding) -> Finding:
-    if not case.turned or case.tied is None:
+    if not case.turned:
         return finding
     message = f"{case.says}, but {case.turned}"
     if case.tied and case.state in ("equal", "nearly"):
@@ -198,7 +199,7 @@ def _transposed(case: Case, finding: Finding) -> Finding:
 
 def _still_wrapped(case: Case, finding: Finding) -> Finding:
     inner = next((t.tensor.name for t in case.ends if case.loads and within(t.tensor.name)), "")
-    if case.tied is None or not (inner or (case.apart and case.tied)):
+    if not (inner or (case.apart and case.tied)):
         return finding
     why = case.apart if case.tied and case.apart else f"no loader of the model finds a table under {inner}"
     message = f"{case.says}, but the file is of a model that PEFT still wraps, and {why}"
@@ -208,7 +209,7 @@ def _still_wrapped(case: Case, finding: Finding) -> Finding:
 
 def _of_another(case: Case, finding: Finding) -> Finding:
     """No flag helps a class that finds none of its names."""
-    if not case.another or case.tied is None:
+    if not case.another:
         return finding
     message = f"{case.says}, but the config is of another architecture: no key of {case.another} is stored"
     mend = "put the config of these weights beside them"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..errors import clean
 from . import facts
 from .checkpoint import Checkpoint
@@ -122,8 +124,6 @@ def _wasted(tables: Tables, comparison: Comparison | None, state: State) -> int:
 
 def _with_other(row: Row, second: Row, other: Checkpoint) -> Row:
     """The same weights once more, in another format: both are to say the same."""
-    import dataclasses
-
     label = f"{row.format}+{other.format}"
     told = f"loaders that take {other.format} find: {second.message}"
     if second.verdict == "contradiction" and row.verdict == "agreement":

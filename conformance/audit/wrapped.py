@@ -11,12 +11,11 @@ from .checkpoint import Checkpoint
 from .tables import found, stem
 from .tensors import Tensor
 
-_WRAPPED = re.compile(
-    r"^base_model\.model\.|\.(base_layer|modules_to_save|original_module)\.|\.lora_(embedding_)?[AB]\b"
-)
+_WITHIN = r"\.(base_layer|modules_to_save|original_module)\."
+_WRAPPED = re.compile(rf"^base_model\.model\.|{_WITHIN}|\.lora_(embedding_)?[AB]\b")
 _SAVED = re.compile(r"\.modules_to_save\.[^.]+\.")
 # Names that a wrapper puts before or into those of a class, and that no class has itself.
-_FOREIGN = re.compile(r"^(base_model\.model|module|_orig_mod)\.|\.(base_layer|modules_to_save|original_module)\.")
+_FOREIGN = re.compile(rf"^(base_model\.model|module|_orig_mod)\.|{_WITHIN}")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def foreign(name: str) -> bool:
 
 def within(name: str) -> bool:
     """Whether PEFT has put a module of its own in the place of this one."""
-    return re.search(r"\.(base_layer|modules_to_save|original_module)\.", name) is not None
+    return re.search(_WITHIN, name) is not None
 
 
 def unwrapped(checkpoint: Checkpoint, ties: Mapping[str, str] | None) -> Inside:

@@ -98,6 +98,7 @@ def enumerated_once(case: Case) -> Finding:
     if case.declared.frozen:
         return skipped("the table is declared frozen: no optimizer needs it")
     asked = []
+    memory = {named.name: named.region.storage for named in holdings.named}
     for name, listing in holdings.lists.items():
         if not listing:
             continue
@@ -112,10 +113,8 @@ def enumerated_once(case: Case) -> Finding:
                     times=times,
                 )
         # Of several names over one memory one listing is enough: that they are several is storage.one-parameter's.
-        listed = {_storage(case, parameter) for parameter, times in listing if times}
-        missing = [
-            p for p, times in listing if not times and (_storage(case, p) is None or _storage(case, p) not in listed)
-        ]
+        listed = {memory[parameter] for parameter, times in listing if times and parameter in memory}
+        missing = [parameter for parameter, times in listing if not times and memory.get(parameter) not in listed]
         if missing:
             return failed(
                 "not-listed", f"{name} does not list {', '.join(missing)}", enumeration=name, parameter=missing[0]
@@ -133,12 +132,6 @@ def enumerated_once(case: Case) -> Finding:
         f"; {name} was not asked: {why}" for name, why in holdings.refused.items() if name == "configure_optimizers"
     )
     return passed(f"listed once by {', '.join(asked)}{refused}")
-
-
-def _storage(case: Case, name: str) -> int | None:
-    """The memory that a name stands for; None where it is not known."""
-    assert case.holdings is not None
-    return next((n.region.storage for n in case.holdings.named if n.name == name), None)
 
 
 @requirement(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import tolerances
-from ..algebra import ROWS, Explained, projected, separate, share_of_head
+from ..algebra import ROWS, Explained, separate
 from ..evidence import Array, Case, Difference, Pass
 from ..requirement import Finding, failed, passed, requirement, skipped
 from ..shares import Off, first_off, off_entries, product_dtype, rows_share
@@ -326,17 +326,17 @@ def _differences(case: Case, seen: Pass, form: Explained) -> list[Finding]:
 
 def _fixed(seen: Pass, form: Explained, difference: Difference) -> Finding:
     """Both shares at once, on rows that are read whatever the ids are."""
+    assert seen.gradient is not None and seen.gradient.table is not None
     share, _ = rows_share(seen, form, difference.rows)
-    head = np.zeros_like(share)
-    inside = difference.rows < form.columns
-    head[inside] = share_of_head(form, projected(seen), seen.cotangent, difference.rows[inside])
+    gradient = seen.gradient.table[difference.rows].astype(np.float64)
+    head = gradient - share
     found = _measured(seen, difference, share / seen.declared.input_gradient_scale + head, False)
     if isinstance(found, Finding):
         return found
     claim, quotient, _ = found
     facts = {"expected": quotient, "seen": claim, "rows": difference.rows.tolist()[:16], "mode": seen.probe.mode}
     which = f"rows {facts['rows'][:8]}, which are read although they are none of the ids, get"
-    lacking = np.linalg.norm(share + head, axis=1) <= tolerances.SUSPECT * np.linalg.norm(head, axis=1)
+    lacking = np.linalg.norm(gradient, axis=1) <= tolerances.SUSPECT * np.linalg.norm(head, axis=1)
     if lacking.any():
         facts["missing"] = difference.rows[lacking].tolist()[:16]
         return failed("missing-rows", f"{which} no gradient where the projection owes them a share", **facts)
