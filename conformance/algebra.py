@@ -43,6 +43,7 @@ class Explained:
             too few rows were seen to tell a bias or scale per token from anything else.
         worst: the position and token that are farthest off, with what was expected and seen.
         afloat: h was solved beside a bias that is not known, and is right up to one vector, the same for every position.
+        shifted: h is what was seen and one vector more, which was fitted.
     """
 
     found: bool
@@ -59,6 +60,7 @@ class Explained:
     problem: str = ""
     worst: dict[str, Any] = field(default_factory=dict)
     afloat: bool = False
+    shifted: bool = False
 
     def forward(self, product: Array) -> Array:
         """h E^T (N, C) to logits."""

@@ -184,6 +184,7 @@ def sharp(subject: Any, seen: Pass) -> Pass:
                 table=look.table.values,
                 table_dtype="float64",
                 look=look,
+                gradient=gradient,
                 injected=None,
             )
             if not twin.explained.found:

@@ -34,27 +34,48 @@ def unread_rows_of(seen: Pass, form: Explained) -> Array:
 
 
 def settle(seen: Pass, form: Explained) -> Explained:
-    """The map with h moved by the one vector d that an unknown bias left open, where the pass has a gradient that says it.
+    """The map with h moved by the one vector d that the logits alone leave open, where the pass has a gradient that says it.
 
-    On a row that no lookup read the gradient is R^T (h + 1 d^T): what is beyond R^T h is the row's sum of R times d, for every
-    row the same d. The median over rows says which, so that a few rows of another gradient do not move it.
+    It is open where h was solved beside an unknown bias; and an undeclared bias that is E d, with h + d in the gradient, was
+    added to h: the logits are (h + d) E^T.
     """
     gradient = _gradient_of_head(seen)
-    if not form.found or not form.afloat or gradient is None:
+    added = form.bias is not None and not seen.declared.output_bias
+    if not form.found or not (form.afloat or added) or form.hidden is None or gradient is None:
         return form
-    assert form.hidden is not None and form.bias is not None
-    table, rows = projected(seen), unread_rows_of(seen, form)
-    R = through(form, table, seen.cotangent)[rows]
+    assert form.bias is not None
+    table = projected(seen)[: form.columns].astype(np.float64)
+    rows = unread_rows_of(seen, form)
+    vector = _beyond(seen, form, gradient, rows)
+    if vector is None and not rows.size and added:
+        # No row is the projection's alone: that it is no bias of its own is asked of the other passes.
+        vector = np.linalg.lstsq(table * form.scale, form.bias, rcond=None)[0]
+    if vector is None:
+        return form
+    scale = form.scale if form.token_scale is None else form.token_scale
+    bias = form.bias - scale * (table @ vector)
+    moved = dataclasses.replace(form, hidden=form.hidden + vector, bias=bias, product=None, afloat=False)
+    if form.afloat:
+        return moved
+    largest = max(np.abs(form.bias).max(), np.abs(seen.legal[np.isfinite(seen.legal)]).max())
+    left = np.abs(bias).max() > tolerances.fitted(seen.dtype) * largest
+    return form if left else dataclasses.replace(moved, bias=None, shifted=True)
+
+
+def _beyond(seen: Pass, form: Explained, gradient: Array, rows: Array) -> Array | None:
+    """d (D,) of the gradient R^T (h + 1 d^T) on the rows that no lookup read, None where they do not say it: what is beyond
+    R^T h is the row's sum of R times d, for every row the same d. The median over rows says which, so that a few rows of
+    another gradient do not move it."""
+    R = through(form, projected(seen), seen.cotangent)[rows]
     weight = R.sum(1)
     if not np.any(weight):
-        return form
+        return None
     # Rows whose sum is next to nothing would say d with much noise.
     heavy = np.abs(weight) >= np.median(np.abs(weight))
+    assert form.hidden is not None
     beyond = gradient[rows[heavy]].astype(np.float64) - R[heavy] @ form.hidden
-    vector = np.median(beyond / weight[heavy, None], axis=0)
-    scale = 1.0 if form.token_scale is None else form.token_scale
-    bias = form.bias - scale * (table[: form.columns].astype(np.float64) @ vector)
-    return dataclasses.replace(form, hidden=form.hidden + vector, bias=bias, product=None, afloat=False)
+    vector: Array = np.median(beyond / weight[heavy, None], axis=0)
+    return vector
 
 
 def _gradient_of_head(seen: Pass) -> Array | None:
@@ -83,7 +104,7 @@ def _first_off(seen: Pass) -> Off | int:
     edges = max(max(seen.gradient.edges, default=1), 1)
     dtypes = (seen.table_dtype, seen.dtype, product_dtype(seen))
     part = tolerances.head_share(np.ones(()), form.hidden.shape[0], edges, *dtypes)
-    fitted = form.origin != "seen" or form.token_scale is not None or form.cap is not None
+    fitted = form.origin != "seen" or form.shifted or form.token_scale is not None or form.cap is not None
     free = np.zeros(form.columns, dtype=bool)
     free[unread_rows_of(seen, form)] = True
     cotangent = through(form, table, seen.cotangent)
