@@ -160,7 +160,7 @@ def _through_file(model: Any, fresh: Callable[[], Any]) -> Any:
 
 
 def _through_folder(model: Any, fresh: Callable[[], Any]) -> Any:
-    """The library's own reading: it calls the ``sanitize`` of the model's class, and misses no name silently."""
+    """The library's own reading: it builds the class anew, calls its ``sanitize``, and misses no name silently."""
     from mlx_lm.utils import load_model, save_model
 
     class Arguments:
@@ -169,7 +169,8 @@ def _through_folder(model: Any, fresh: Callable[[], Any]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         save_model(folder, model)
         Path(folder, "config.json").write_text("{}", "utf-8")
-        classes = (lambda arguments: fresh(), Arguments)
+        # One that its loading ties is not to be tied before it.
+        classes = (lambda _: type(model)(model.args) if hasattr(model, "args") else fresh(), Arguments)
         return reads(
             lambda: load_model(Path(folder), get_model_classes=lambda config: classes)[0],
             "load_model refuses what save_model stored",

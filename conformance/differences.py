@@ -13,6 +13,9 @@ from . import probe as probes
 from .evidence import Array, Difference, Loss, Pass, Sharp, kept
 from .premise import has, writable
 
+# Of how many rows each is asked alone where the lookup's share is off.
+ROWWISE = 6
+
 
 def _directions(seen: Pass, share: Array, head: Array, count: int) -> Iterator[Array]:
     """The claimed share first (it sees any factor), then random ones (they see missing rows); each at right angles to the
@@ -123,6 +126,7 @@ def differences(subject: Any, seen: Pass, count: int) -> Pass:
             out.append(_controlled(subject, seen, found, wanted, allowed))
             off |= min(abs(q - wanted) for q in found.quotients) > allowed
     apart = _apart(subject, seen, rows, share, head) if off else ()
+    rowwise, total = _placed(subject, seen, rows, share, head) if off else ((), None)
     along = None
     unread = probes.unread(seen.probe, seen.lookup_rows, min(seen.explained.columns, seen.table.shape[0]), 8)
     if unread.size and not np.any(seen.gradient.table[unread]) and np.any(head):
@@ -130,7 +134,8 @@ def differences(subject: Any, seen: Pass, count: int) -> Pass:
         along = _quotients(
             subject, seen, rows, head / np.abs(head).max(), tolerances.STEPS, claimed / np.abs(head).max(), 0.0
         )
-    return kept(seen, differences=tuple(out), along=along, apart=apart, fixed=_fixed(subject, seen, rows, share, head))
+    fixed = _fixed(subject, seen, rows, share, head)
+    return kept(seen, differences=tuple(out), along=along, apart=apart, rowwise=rowwise, total=total, fixed=fixed)
 
 
 def _fixed(subject: Any, seen: Pass, rows: Array, share: Array, head: Array) -> Difference | None:
@@ -165,6 +170,37 @@ def _apart(subject: Any, seen: Pass, rows: Array, share: Array, head: Array) -> 
         _quotients(subject, seen, rows[more], across, tolerances.STEPS, 0.0, 0.0),
     )
     return tuple(difference for difference in found if difference is not None)
+
+
+def _placed(
+    subject: Any, seen: Pass, rows: Array, share: Array, head: Array
+) -> tuple[tuple[Difference, ...], Difference | None]:
+    """Where a share is off: the differences of `evidence.Pass.rowwise` and `evidence.Pass.total`."""
+    g = seen.declared.input_gradient_scale
+    norms = np.linalg.norm(share, axis=1)
+    found = []
+    for i in np.argsort(-norms, kind="stable")[:ROWWISE]:
+        own = _aside(share[i : i + 1], head[i : i + 1])
+        size = np.linalg.norm(own)
+        if size > tolerances.SUSPECT * norms.max(initial=0.0):
+            claim = float((share[i] * own[0]).sum() / size) / g
+            found.append(
+                _quotients(
+                    subject,
+                    seen,
+                    rows[i : i + 1],
+                    own / size,
+                    tolerances.STEPS,
+                    claim,
+                    tolerances.TRUNCATION * abs(claim),
+                )
+            )
+    vector = np.random.default_rng([seen.probe.seed, 131]).standard_normal(share.shape[1]) / np.sqrt(share.shape[1])
+    everywhere = np.broadcast_to(vector, share.shape).copy()
+    terms = ((share / g + head) * everywhere).sum(1)
+    allowed = tolerances.difference(terms, 0.0)
+    total = _quotients(subject, seen, rows, everywhere, tolerances.STEPS, float(terms.sum()), allowed)
+    return tuple(one for one in found if one is not None), total
 
 
 def sharp(subject: Any, seen: Pass) -> Pass:

@@ -210,7 +210,8 @@ class Pass:
 
     ``bias`` and ``token_scale`` are what the parameters hold that the declaration names, (C,), where no pass shows how they act.
     ``apart`` are, where the lookup's share is off, two more differences: along it on the rows that were read once, and at right
-    angles to it on those that were read more often. ``fixed`` is one along the projection's share on the rows that were read
+    angles to it on those that were read more often; ``rowwise`` is one along the share of each of a few rows, ``total`` one along
+    a single vector on all rows, both shares at once. ``fixed`` is one along the projection's share on the rows that were read
     although they are none of the ids.
     Where it cannot be watched: ``beyond`` are rows that it reads although they are none of its ids; in ``blank`` every row that
     it does not read is zero, and in ``units`` some of them are unit vectors, so that their logits give h back.
@@ -235,6 +236,8 @@ class Pass:
     differences: tuple[Difference, ...] = ()
     along: Difference | None = None
     apart: tuple[Difference, ...] = ()
+    rowwise: tuple[Difference, ...] = ()
+    total: Difference | None = None
     fixed: Difference | None = None
     sharp: Sharp | None = None
     writing: Writing | None = None

@@ -6,15 +6,20 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from . import gather
 from . import probe as probes
 from .declaration import Declaration
+from .evidence import Array
 from .premise import longest
 from .probe import Room
 from .requirement import Finding, judged, requirements
 
 EXAMPLES = {"standard": 8, "full": 60}
 SHRINKS = 60
+# How many ids a sentence holds.
+SPOKEN = 24
 
 Findings = dict[str, tuple[Finding, float]]
 
@@ -36,7 +41,9 @@ def search(
     for drawn in probes.covering(known, seed):
         bad = _failing(subject, declared, drawn, chosen, every=True)
         if bad:
-            return bad
+            # Where every token is read, no row of the gradient is the projection's alone: half of them say more.
+            fewer = dataclasses.replace(drawn, ids=drawn.ids % ((int(drawn.ids.max()) + 2) // 2))
+            return _failing(subject, declared, fewer, chosen) or bad
     latest: Findings = {}
     state = {"shrinks": 0, "found": False}
 
@@ -91,4 +98,11 @@ def _failing(subject: Any, declared: Declaration, drawn: Any, chosen: frozenset[
 
 def _with_ids(finding: Finding, drawn: Any) -> Finding:
     example = {**(finding.counterexample or {}), "ids": probes.as_lists(drawn.ids), "mode": drawn.mode}
-    return dataclasses.replace(finding, counterexample=example, message=f"{finding.message} (ids {drawn.ids.tolist()})")
+    return dataclasses.replace(finding, counterexample=example, message=f"{finding.message} ({_said(drawn.ids)})")
+
+
+def _said(ids: Array) -> str:
+    """The ids (B, T) in a sentence: all of a few, else how many; the counterexample has them all."""
+    if ids.size <= SPOKEN:
+        return f"ids {ids.tolist()}"
+    return f"ids {np.array2string(ids.ravel()[:4], separator=', ')[:-1]}, ...] of shape {ids.shape}"

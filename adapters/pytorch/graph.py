@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,6 +129,7 @@ def routes(
     if key_of(bases[0]) == key_of(bases[1]) or one[0].shape != other[0].shape:
         return []
     drawn = torch.randn(one[0].shape, generator=torch.Generator("cpu").manual_seed(seed), device="cpu").to(one[0])
+    drawn = drawn.to(other[0].dtype).to(drawn.dtype)  # what both hold: autocast's projection reads a narrower copy
     arrived: list[list[Tensor]] = []
     for base, (array, _) in zip(bases, (one, other), strict=True):
         if not base.requires_grad:
@@ -177,15 +177,13 @@ def at_arrays(
     wanted = [(b, a) for b, a in wanted if not any(o is not b and _made_from(b, o) for o, _ in wanted)]
     if not wanted:
         return None
-    with contextlib.suppress(RuntimeError):
-        grads = torch.autograd.grad(result, [b for b, _ in wanted], cotangent, allow_unused=True, retain_graph=True)
-        total_: Tensor | None = None
-        for (base, array), grad in zip(wanted, grads, strict=True):
-            # Of a head that is read in parts, what they are parts of.
-            view = base if tuple(base.shape) == shape else array
-            if grad is None or view.shape != shape:
-                continue
-            mapped = _mapped(grad, base, view)
-            total_ = mapped if total_ is None else total_ + mapped
-        return to_numpy(total_) if total_ is not None else None
-    return None
+    grads = torch.autograd.grad(result, [b for b, _ in wanted], cotangent, allow_unused=True, retain_graph=True)
+    total_: Tensor | None = None
+    for (base, array), grad in zip(wanted, grads, strict=True):
+        # Of a head that is read in parts, what they are parts of.
+        view = base if tuple(base.shape) == shape else array
+        if grad is None or view.shape != shape:
+            continue
+        mapped = _mapped(grad.to_dense() if grad.layout != torch.strided else grad, base, view)
+        total_ = mapped if total_ is None else total_ + mapped
+    return to_numpy(total_) if total_ is not None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,12 +62,74 @@ def group_lookups(watch: Watch, ids: Array) -> list[Group]:
             out.append(Group(lookups, np.zeros(0, np.int64), 2.0 if any(k.by_ids for k in lookups) else 0.0))
             continue
         best = Group(lookups, np.concatenate([to_numpy(k.rows) for k in lookups]))
+        if len(lookups) > 1 and _stretches(lookups, ids):
+            best.score, best.tokens = 4.0, best.rows
         for part in [best, *(Group([k], to_numpy(k.rows)) for k in lookups if len(lookups) > 1)]:
             score, tokens, rows = _match(part.rows, ids, any(k.by_ids for k in part.lookups))
             if score > best.score:
                 best.score, best.tokens, best.rows = score, tokens, rows
         out.append(best)
-    return sorted(out, key=lambda g: -g.score)
+    return sorted([*_windowed(out, watch, ids), *out], key=lambda g: -g.score)
+
+
+def _stretches(lookups: list[Lookup], ids: Array) -> bool:
+    """Whether each lookup read the ids (B, T) of a stretch of positions, and all together read every position."""
+    batch, length = ids.shape
+    covered = np.zeros(length, dtype=bool)
+    for rows in (to_numpy(k.rows) for k in lookups):
+        width, rest = divmod(rows.size, batch)
+        if rest or not 0 < width <= length:
+            return False
+        starts = [a for a in range(length - width + 1) if np.array_equal(rows, ids[:, a : a + width].ravel())]
+        if not starts:
+            return False
+        start = next((a for a in starts if not covered[a]), starts[0])
+        covered[start : start + width] = True
+    return bool(covered.all())
+
+
+def _windowed(groups: list[Group], watch: Watch, ids: Array) -> list[Group]:
+    """The lookups of several windows on one array, of which each reads the ids that fall into it, as lookups of the array."""
+    by_leaf: dict[int, list[Lookup]] = {}
+    for group in groups:
+        key = key_of(group.first.array)
+        if key in watch.leaf and all(k.by_ids and not k.rows.is_meta for k in group.lookups):
+            by_leaf.setdefault(key, []).extend(group.lookups)
+    out = []
+    for lookups in by_leaf.values():
+        windows = {(k.array.storage_offset(), k.array.shape): k.array for k in lookups}
+        whole = _tiled([windows[place] for place in sorted(windows)]) if len(windows) > 1 else None
+        if whole is None or not whole.stride(0):
+            continue
+        moved = [_seen_from(k, whole) for k in lookups]
+        rows = [to_numpy(k.rows) for k in moved]
+        numbers = [next(i for i, one in enumerate(watch.lookups) if one is k) for k in lookups]
+        taken = watch.selected.get(frozenset(numbers))
+        if taken is not None:
+            rows = [np.where(to_numpy(taken) == numbers[0], rows[0], rows[1])]
+        read = _met(rows, ids)
+        score, tokens, read = _match(read, ids, True)
+        if score:
+            out.append(Group(moved, read, min(score, 3.0), tokens))
+    return out
+
+
+def _seen_from(lookup: Lookup, whole: Tensor) -> Lookup:
+    shift = (lookup.array.storage_offset() - whole.storage_offset()) // whole.stride(0)
+    return replace(lookup, array=whole, rows=lookup.rows + shift)
+
+
+def _met(rows: list[Array], ids: Array) -> Array:
+    """What was read for each position, of several windows that were each read for all of them: its own row where that is
+    among it, else the one that is read less often (a window is read at some row of its own for a token that it lacks)."""
+    if any(r.size != ids.size for r in rows):
+        joined = np.concatenate(rows)
+        # Each window was read for the tokens that it has, in an order that is not known.
+        return ids.ravel() if np.array_equal(np.sort(joined), np.sort(ids.ravel())) else joined
+    choices = np.stack(rows)
+    counts = np.stack([(r[:, None] == r).sum(1) for r in rows])
+    rare = np.take_along_axis(choices, counts.argmin(0)[None], 0)[0]
+    return np.where((choices == ids.ravel()).any(0), ids.ravel(), rare)
 
 
 def _match(rows: Array, ids: Array, by_ids: bool) -> tuple[float, Array | None, Array]:
@@ -92,9 +154,16 @@ def _match(rows: Array, ids: Array, by_ids: bool) -> tuple[float, Array | None, 
 
 
 def choose(groups: list[Group], watch: Watch, logits: Tensor, columns: int, module: nn.Module) -> Group | None:
-    """Decision 8: the array that the ids index; of several, the one whose rows the projection reads."""
+    """Decision 8: the array that the ids index; of several, the one whose rows the projection reads, and all of its rows."""
     if not groups:
         return None
+    found = _chosen(groups, watch, logits, columns, module)
+    key, rows = key_of(found.first.array), found.first.array.shape[0]
+    whole = [g for g in groups if g.score >= 2.0 and key_of(g.first.array) == key]
+    return next((g for g in whole if g.first.array.shape[0] >= columns > rows), found)
+
+
+def _chosen(groups: list[Group], watch: Watch, logits: Tensor, columns: int, module: nn.Module) -> Group:
     best = [g for g in groups if g.score >= min(groups[0].score, 2.0)] or groups[:1]
     if len(best) == 1:
         return best[0]

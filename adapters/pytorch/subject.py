@@ -360,7 +360,10 @@ class TorchSubject:
         arrays = [(one.array, one.source) for one in readings]
         R = torch.tensor(cotangent(tuple(flat.shape)), device=flat.device).to(flat.dtype)
         self.backward_passes += 1
-        table = graph.at_arrays(flat, R, arrays, tuple(group.first.array.shape))
+        try:
+            table = graph.at_arrays(flat, R, arrays, tuple(group.first.array.shape))
+        except RuntimeError as error:
+            raise NoBackward(f"the model refuses a backward pass in {probe.mode} mode: {line(error)}") from error
         names = Reader(watch, self._named).names(group.first.trace.leaves)
         routes: tuple[tuple[str, float, float, float], ...] = ()
         if head is not None and len(head.indices) == 1:

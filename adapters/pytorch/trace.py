@@ -51,7 +51,7 @@ class Trace:
     leaves: storages that existed before the pass; ids: depends on the token ids; lookup, scale: it is that lookup's
     output times a number and nothing else; products: the last products that flowed into it; past: all of them; factors: numbers multiplied on it
     since the last operation of the network; origin: the leaf array that it copies; narrow: the narrower dtype that a lookup's output was cast to; trail: the operations
-    on the logits; windows: what was read of leaves (2-dimensional and larger ones) otherwise than by a lookup or as a
+    on the logits, in place or not; windows: what was read of leaves (2-dimensional and larger ones) otherwise than by a lookup or as a
     product's array: (storage, offset, shape, strides).
     """
 
@@ -132,7 +132,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records the lookups and products of one pass; optionally puts a chosen h into a product (``inject``).
 
-    ``on_lookup`` gets each lookup's number and what it gives.
+    ``on_lookup`` gets each lookup's number and what it gives. ``selected`` says where one of two lookups of windows on one
+    memory was taken for each position: by their numbers, which.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.traces: dict[int, Trace] = {}
         self.row_views: dict[tuple[int, int], Trace] = {}
         self.lookups: list[Lookup] = []
+        self.selected: dict[frozenset[int], Tensor] = {}
         self.products: list[Product] = []
         self.casts: set[torch.dtype] = set()
         self.writes: dict[int, set[int]] = {}
@@ -237,9 +239,10 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The trace of a result: what it depends on, and whether it is still a lookup or a projection times a number."""
         leaves = frozenset().union(*(t.leaves for t in before))
         ids = any(t.ids for t in before)
+        step = name.removesuffix("_")
         if self._current is not None:
             past = frozenset([self._current]).union(*(t.past for t in before))
-            return Trace(leaves, ids, products=frozenset([self._current]), past=past, trail=(name,))
+            return Trace(leaves, ids, products=frozenset([self._current]), past=past, trail=(step,))
         factor = self._factor(name, args)
         main = max(before, key=lambda t: (t.ids, len(t.leaves)), default=Trace())
         if factor is not None:
@@ -249,7 +252,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 scale=main.scale * factor,
                 factors=(*main.factors, factor)[-6:],
                 origin=None,
-                trail=(*main.trail, name)[-12:] if main.products else (),
+                trail=(*main.trail, step)[-12:] if main.products else (),
             )
         carried = [t for t in before if t.leaves or t.ids]
         if name in COPIES and carried:
@@ -262,6 +265,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             same = all((t.scale, self._same_array(t, carried[0])) == (carried[0].scale, True) for t in carried)
             if same:
                 return replace(carried[0], leaves=leaves, ids=ids, origin=None)
+        if name == "where" and (taken := self._select(args)) is not None:
+            return replace(taken, leaves=leaves, ids=ids, origin=None)
         opaque = ids and any(t.leaves and not t.ids and _is_table(x) for t, x in zip(before, inputs, strict=True))
         products = (
             frozenset()
@@ -271,7 +276,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         factors = next((t.factors for t in before if t.products), ()) if products else ()
         trail = next((t.trail for t in before if t.products), ()) if products else ()
         past = frozenset().union(*(t.past for t in before))
-        trail = (*trail, name)[-12:] if products else ()
+        trail = (*trail, step)[-12:] if products else ()
         return Trace(leaves, ids, products=products, past=past, factors=factors, trail=trail)
 
     def _windows(self, inputs: list[Tensor], before: list[Trace]) -> frozenset[Window]:
@@ -295,7 +300,24 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _carries(self, name: str, args: Any) -> bool:
         """Whether an operation only hands a lookup's output on: a copy, a number times it, a joining of its parts."""
+        if name == "where":
+            return self._select(args) is not None
         return name in COPIES or name in ("cat", "stack") or self._factor(name, args) is not None
+
+    def _select(self, args: Any) -> Trace | None:
+        """What ``where`` takes position by position from two lookups that read windows on one memory, kept in ``selected``."""
+        if len(args) != 3 or not all(isinstance(t, Tensor) for t in args) or args[1].shape != args[2].shape:
+            return None
+        one, other = self.trace(args[1]), self.trace(args[2])
+        if one.lookup is None or other.lookup is None or one.lookup == other.lookup or one.scale != other.scale:
+            return None
+        a, b = self.lookups[one.lookup], self.lookups[other.lookup]
+        taken = args[0].expand(args[1].shape)[..., :1].reshape(-1)
+        by_position = args[0].shape[-1:] == (1,) and taken.shape == a.rows.shape == b.rows.shape
+        if not by_position or key_of(a.array) != key_of(b.array) or key_of(a.array) not in self.leaf:
+            return None
+        self.selected[frozenset((one.lookup, other.lookup))] = torch.where(taken, one.lookup, other.lookup)
+        return one
 
     def _same_array(self, one: Trace, other: Trace) -> bool:
         a, b = self.lookups[one.lookup or 0].array, self.lookups[other.lookup or 0].array

@@ -436,18 +436,55 @@ def _name_factor(seen: Pass, claim: float, quotient: float, first: bool, facts: 
                 factor=factor * g,
                 **facts,
             )
+    right, off = _by_row(seen)
+    if off and seen.total is not None and not isinstance(_total(seen, seen.total), tuple):
         return failed(
-            "gradient-scaled",
-            f"the lookup's share is {factor:.5g} times what differences measure",
-            factor=factor,
+            "wrong-gradient",
+            f"summed over all rows the gradient is what differences measure, but not in row {min(off)}: what the readings send "
+            "back arrives at other rows",
+            row=min(off),
             **facts,
         )
+    if first and _one_factor(list(off.values()), factor, bool(right)):
+        words = f"the lookup's share is {factor:.5g} times what differences measure"
+        return failed("gradient-scaled", words, factor=factor, **facts)
+    if off:
+        named = ", ".join(f"{value:.3g} times in row {row}" for row, value in list(off.items())[:3])
+        rest = f" and right in row {right[0]}" if right else ""
+        return failed("gradient-scaled", f"the lookup's share is not what differences measure: {named}{rest}", **facts)
     low, high = tolerances.PLAUSIBLE_FACTORS
     return failed(
         "gradient-scaled" if low < abs(claim / (quotient or tolerances.TINY)) < high else "wrong-gradient",
         "the lookup's share is not what differences measure",
         **facts,
     )
+
+
+def _one_factor(factors: list[float], factor: float, some_right: bool) -> bool:
+    """Whether every row that was asked alone has the factor that the whole share has."""
+    return not some_right and all(abs(one - factor) <= tolerances.LOSS_TRUNCATION * abs(factor) for one in factors)
+
+
+def _by_row(seen: Pass) -> tuple[list[int], dict[int, float]]:
+    """Of the rows that were asked alone: those that get what differences measure, and how many times that the others get."""
+    right, off = [], {}
+    for difference in seen.rowwise:
+        share, _ = rows_share(seen, seen.explained, difference.rows)
+        found = _measured(seen, difference, share / seen.declared.input_gradient_scale, False)
+        row = int(difference.rows[0])
+        if isinstance(found, tuple):
+            off[row] = found[0] / (found[1] or tolerances.TINY)
+        elif found.verdict == "pass":
+            right.append(row)
+    return right, off
+
+
+def _total(seen: Pass, difference: Difference) -> Finding | tuple[float, float, float]:
+    """Whether both shares, summed over all rows that were read, are what a difference measures."""
+    assert seen.gradient is not None and seen.gradient.table is not None
+    share, _ = rows_share(seen, seen.explained, difference.rows)
+    head = seen.gradient.table[difference.rows].astype(np.float64) - share
+    return _measured(seen, difference, share / seen.declared.input_gradient_scale + head, False)
 
 
 def _not_added(seen: Pass) -> bool:

@@ -283,6 +283,8 @@ def softcap(case: Case) -> Finding:
     if not maps:
         return _unseen(case)
     wanted = case.declared.logit_softcap
+    # What chosen, large h showed to be capped is capped by the same operations in another mode, whatever they are.
+    shown = {seen.look.trail for seen, form in maps if form.cap and seen.injected is not None and seen.look is not None}
     for seen, form in maps:
         if form.cap is not None and (wanted is None or abs(form.cap - wanted) > tolerances.NEAR * wanted):
             return failed(
@@ -304,6 +306,7 @@ def softcap(case: Case) -> Finding:
             and seen.look is not None
             and seen.look.trail
             and "tanh" not in seen.look.trail
+            and seen.look.trail not in shown
         ):
             return failed(
                 "declared-but-absent",
