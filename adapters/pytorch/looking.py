@@ -144,7 +144,7 @@ def _describe(
         written=tuple(sorted(written, key=lambda n: n != (table.region.owner if table.region else ""))),
         others=tuple(others),
         padding_seen=padding,
-        cut_lookups=_cut(group.lookups),
+        cut_lookups=_cut([k for k in group.lookups if _flows(k, watch, last)]),
         logits=to_numpy(flat).astype(np.float64),
         cut_products=_cut([watch.products[i] for i in subject._products]),
         head_where=head.first.where if head is not None else "",
@@ -213,6 +213,11 @@ def _cut(uses: Sequence[Lookup | Product]) -> tuple[str, ...]:
     """Where some of several uses lie outside the graph. All of them say nothing: inside an autograd function none is in it."""
     cut = [use.where for use in uses if not use.graded]
     return tuple(dict.fromkeys(cut)) if len(cut) < len(uses) else ()
+
+
+def _flows(lookup: Lookup, watch: Watch, last: Trace) -> bool:
+    """Whether a lookup flowed into the logits, and was not read beside them alone (a norm that is only clamped by)."""
+    return any(watch.lookups[i].where == lookup.where and watch.lookups[i].source is lookup.source for i in last.reads)
 
 
 def _rows_within(array: Tensor, rows: Array, table: Tensor) -> Array:

@@ -52,7 +52,7 @@ class Trace:
     output times a number and nothing else; products: the last products that flowed into it; past: all of them; factors: numbers multiplied on it
     since the last operation of the network; origin: the leaf array that it copies; narrow: the narrower dtype that a lookup's output was cast to; trail: the operations
     on the logits, in place or not; windows: what was read of leaves (2-dimensional and larger ones) otherwise than by a lookup or as a
-    product's array: (storage, offset, shape, strides).
+    product's array: (storage, offset, shape, strides); reads: the lookups that flowed into it.
     """
 
     leaves: frozenset[int] = frozenset()
@@ -66,6 +66,7 @@ class Trace:
     narrow: torch.dtype | None = None
     trail: tuple[str, ...] = ()
     windows: frozenset[Window] = frozenset()
+    reads: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -215,8 +216,9 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return out
         merged = self._merge(name, args, inputs, before, outputs[0])
         windows = self._windows(inputs, before)
-        if windows:
-            merged = replace(merged, windows=windows)
+        reads = _reads(before)
+        if windows or reads:
+            merged = replace(merged, windows=windows, reads=reads)
         if name == "_to_copy" and merged.leaves and narrower(outputs[0].dtype, inputs[0].dtype):
             self.casts.add(outputs[0].dtype)
         special = self._lookup(name, args, kwargs, outputs[0])
@@ -505,6 +507,12 @@ def eager() -> Iterator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+def _reads(traces: list[Trace]) -> frozenset[int]:
+    """The lookups that flowed into any of several tensors."""
+    own = [t.lookup for t in traces if t.lookup is not None]
+    return frozenset(own).union(*(t.reads for t in traces))
 
 
 def _graded(tensor: Tensor) -> bool:

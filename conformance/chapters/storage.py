@@ -445,6 +445,8 @@ def write_through(case: Case) -> Finding:
         if case.declared.tied and not moved:
             gaps = np.nan_to_num(np.abs(writing.after - writing.before)).max(0)
             others = np.flatnonzero(gaps > allowed)
+            if others.size and np.isin(others, writing.rows).all():
+                return failed("partial-tie", _alone(column, others[0]), token=int(column), mode=seen.probe.mode)
             if others.size:
                 return failed(
                     "wrong-rows",
@@ -461,12 +463,7 @@ def write_through(case: Case) -> Finding:
             )
         behind = _unmoved(seen, writing, allowed) if case.declared.tied else None
         if behind is not None:
-            return failed(
-                "partial-tie",
-                f"row {behind} of the table was overwritten and logit {behind} did not move, as logit {column} did for row {column}",
-                token=behind,
-                mode=seen.probe.mode,
-            )
+            return failed("partial-tie", _alone(behind, column), token=behind, mode=seen.probe.mode)
         if not case.declared.tied and moved:
             return failed(
                 "forced-tie",
@@ -478,6 +475,10 @@ def write_through(case: Case) -> Finding:
     return passed(
         "a write to the table moves that token's logit" if case.declared.tied else "the projection does not follow"
     )
+
+
+def _alone(row: int, other: int) -> str:
+    return f"row {row} of the table was overwritten and logit {row} did not move, as logit {other} did for row {other}"
 
 
 def _unmoved(seen: Pass, writing: Writing, allowed: float) -> int | None:
