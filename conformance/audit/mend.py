@@ -31,7 +31,7 @@ def mended(rows: list[Row], path: Path, out: Path) -> list[Row]:
         raise NotJudged(f"{said(path)} needs no mend, and nothing was written: {row.message}")
     if not row.action:
         raise NotJudged(f"no mend of {said(path)} can be written: {row.unwritten or row.mend or row.message}")
-    if not path.is_dir() or row.format not in ("safetensors", "torch"):
+    if not path.is_dir() or not set(row.format.split("+")) <= {"safetensors", "torch"}:
         raise NotJudged(f"--write mends a folder of safetensors or torch files, and {said(path)} is none")
     checkpoint = units(path)[0].read()
     try:

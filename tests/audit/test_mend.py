@@ -74,13 +74,18 @@ def test_shards_and_their_index(audit, tmp_path):
     assert torch.equal(loaded(ids).logits, made.eval()(ids).logits)
 
 
-def test_the_flag_beside_torch_files(audit, tmp_path):
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_flag_beside_torch_files(beside, audit, tmp_path):
     made = model("llama", True)
     made.save_pretrained(tmp_path / "m")
+    held = (tmp_path / "m" / "model.safetensors").read_bytes()
     as_bin(tmp_path / "m", made)
+    if beside:
+        (tmp_path / "m" / "model.safetensors").write_bytes(held)
     flag(tmp_path / "m", False)
-    status, _, _ = audit(tmp_path / "m", "--write", tmp_path / "out")
-    assert status == 0 and json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"] is True
+    status, rows, _ = audit(tmp_path / "m", "--write", tmp_path / "out")
+    assert (status, rows[0]["mend"]["action"], rows[1]["verdict"]) == (0, "set flag true", "agreement"), rows
+    assert (tmp_path / "out" / "model.safetensors").exists() is beside
 
 
 def test_what_cannot_be_mended_is_said(tiecheck, tmp_path):
