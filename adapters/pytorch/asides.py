@@ -14,9 +14,9 @@ from tiecheck.conformance.foreign import foreign
 from torch import Tensor
 
 from . import graph
+from .arrays import to_numpy
 from .calls import find_loss, target_keyword
 from .restore import is_leaf, named_tensors
-from .seen import to_numpy
 from .trace import key_of
 
 if TYPE_CHECKING:

@@ -26,9 +26,10 @@ from tiecheck.conformance.premise import SHAPES
 from torch import Tensor, nn
 
 from .calls import call, find_logits, positions
+from .lookups import Group, choose, group_lookups
 from .places import Place, places, split, unwrapped
 from .restore import Snapshot, Surroundings, named_tensors, seed_torch
-from .seen import Group, Head, choose, find_head, group_lookups
+from .seen import Head, find_head
 from .tie import End, Held, apart, groups_of, listing, named, orphan, owner, plain, two_parameters, two_tables, windows
 from .trace import Lookup, Product, Trace, Watch, eager, key_of
 

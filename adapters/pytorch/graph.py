@@ -11,8 +11,8 @@ from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.foreign import foreign
 from torch import Tensor, nn
 
+from .arrays import to_numpy
 from .restore import registered
-from .seen import to_numpy
 from .trace import key_of
 
 

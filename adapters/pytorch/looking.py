@@ -12,7 +12,9 @@ from tiecheck.conformance.errors import NotJudged
 from tiecheck.conformance.evidence import Array, Look, Probe, Use
 from torch import Tensor
 
-from .seen import Group, Head, Reader, choose, dtype_name, find_head, group_lookups, rounded, to_numpy
+from .arrays import dtype_name, to_numpy
+from .lookups import Group, choose, group_lookups
+from .seen import Head, Reader, find_head, rounded
 from .trace import Lookup, Product, Trace, Watch, Window, key_of, overlap
 
 if TYPE_CHECKING:

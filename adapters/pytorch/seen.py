@@ -2,209 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from tiecheck.conformance.evidence import Array, Region, Use
-from torch import Tensor, nn
+from tiecheck.conformance.evidence import Region, Use
+from torch import Tensor
 
-from .trace import Lookup, Product, Trace, Watch, key_of, narrower
+from .arrays import dtype_name, same_values, tiled, to_numpy
+from .trace import Product, Trace, Watch, key_of, narrower
 
-_CHUNK = 4096
 _COPIED = 1 << 22
-
-
-def to_numpy(tensor: Tensor) -> Array:
-    """A tensor as NumPy; what NumPy lacks is widened without loss to float32."""
-    tensor = tensor.detach()
-    if tensor.dtype in (torch.bfloat16, torch.float16):
-        tensor = tensor.float()
-    return np.asarray(tensor.cpu().numpy())
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """``float32`` for ``torch.float32``."""
-    return str(dtype).removeprefix("torch.")
-
-
-@dataclass
-class Group:
-    """All lookups of one array, with the order and the rows in which they read it."""
-
-    lookups: list[Lookup]
-    rows: Array
-    score: float = 0.0
-    tokens: Array | None = None
-
-    @property
-    def first(self) -> Lookup:
-        return self.lookups[0]
-
-
-def group_lookups(watch: Watch, ids: Array) -> list[Group]:
-    """The lookups by array, best match with the token ids first; those that the ids do not index score 0."""
-    groups: dict[tuple[object, ...], list[Lookup]] = {}
-    for lookup in watch.lookups:
-        key = key_of(lookup.source)
-        place: tuple[object, ...]
-        if key in watch.leaf:
-            place = (key, lookup.array.storage_offset(), *lookup.array.shape, *lookup.array.stride())
-        else:
-            place = (lookup.trace.leaves, *lookup.array.shape)
-        groups.setdefault(place, []).append(lookup)
-    out = []
-    for lookups in groups.values():
-        if any(k.rows.is_meta for k in lookups):  # no row numbers to compare: what matters is whether the ids gave them
-            out.append(Group(lookups, np.zeros(0, np.int64), 2.0 if any(k.by_ids for k in lookups) else 0.0))
-            continue
-        best = Group(lookups, np.concatenate([to_numpy(k.rows) for k in lookups]))
-        if len(lookups) > 1 and _stretches(lookups, ids):
-            best.score, best.tokens = 4.0, best.rows
-        for part in [best, *(Group([k], to_numpy(k.rows)) for k in lookups if len(lookups) > 1)]:
-            score, tokens, rows = _match(part.rows, ids, any(k.by_ids for k in part.lookups))
-            if score > best.score:
-                best.score, best.tokens, best.rows = score, tokens, rows
-        out.append(best)
-    return sorted([*_windowed(out, watch, ids), *out], key=lambda g: -g.score)
-
-
-def _stretches(lookups: list[Lookup], ids: Array) -> bool:
-    """Whether each lookup read the ids (B, T) of a stretch of positions, and all together read every position."""
-    batch, length = ids.shape
-    covered = np.zeros(length, dtype=bool)
-    for rows in (to_numpy(k.rows) for k in lookups):
-        width, rest = divmod(rows.size, batch)
-        if rest or not 0 < width <= length:
-            return False
-        starts = [a for a in range(length - width + 1) if np.array_equal(rows, ids[:, a : a + width].ravel())]
-        if not starts:
-            return False
-        start = next((a for a in starts if not covered[a]), starts[0])
-        covered[start : start + width] = True
-    return bool(covered.all())
-
-
-def _windowed(groups: list[Group], watch: Watch, ids: Array) -> list[Group]:
-    """The lookups of several windows on one array, of which each reads the ids that fall into it, as lookups of the array."""
-    by_leaf: dict[int, list[Lookup]] = {}
-    for group in groups:
-        key = key_of(group.first.array)
-        if key in watch.leaf and all(k.by_ids and not k.rows.is_meta for k in group.lookups):
-            by_leaf.setdefault(key, []).extend(group.lookups)
-    out = []
-    for lookups in by_leaf.values():
-        windows = {(k.array.storage_offset(), k.array.shape): k.array for k in lookups}
-        whole = _tiled([windows[place] for place in sorted(windows)]) if len(windows) > 1 else None
-        if whole is None or not whole.stride(0):
-            continue
-        moved = [_seen_from(k, whole) for k in lookups]
-        rows = [to_numpy(k.rows) for k in moved]
-        numbers = [next(i for i, one in enumerate(watch.lookups) if one is k) for k in lookups]
-        taken = watch.selected.get(frozenset(numbers))
-        if taken is not None:
-            rows = [np.where(to_numpy(taken) == numbers[0], rows[0], rows[1])]
-        read = _met(rows, ids)
-        score, tokens, read = _match(read, ids, True)
-        if score:
-            out.append(Group(moved, read, min(score, 3.0), tokens))
-    return out
-
-
-def _seen_from(lookup: Lookup, whole: Tensor) -> Lookup:
-    shift = (lookup.array.storage_offset() - whole.storage_offset()) // whole.stride(0)
-    return replace(lookup, array=whole, rows=lookup.rows + shift)
-
-
-def _met(rows: list[Array], ids: Array) -> Array:
-    """What was read for each position, of several windows that were each read for all of them: its own row where that is
-    among it, else the one that is read less often (a window is read at some row of its own for a token that it lacks)."""
-    if any(r.size != ids.size for r in rows):
-        joined = np.concatenate(rows)
-        # Each window was read for the tokens that it has, in an order that is not known.
-        return ids.ravel() if np.array_equal(np.sort(joined), np.sort(ids.ravel())) else joined
-    choices = np.stack(rows)
-    counts = np.stack([(r[:, None] == r).sum(1) for r in rows])
-    rare = np.take_along_axis(choices, counts.argmin(0)[None], 0)[0]
-    return np.where((choices == ids.ravel()).any(0), ids.ravel(), rare)
-
-
-def _match(rows: Array, ids: Array, by_ids: bool) -> tuple[float, Array | None, Array]:
-    for order in (ids.ravel(), ids.T.ravel()):
-        if rows.size == order.size and np.array_equal(rows, order):
-            return 4.0, order, rows
-    if by_ids:
-        for order in (ids.ravel(), ids.T.ravel()):
-            if rows.size == order.size:
-                seen: dict[int, int] = {}
-                if all(seen.setdefault(int(t), int(r)) == int(r) for t, r in zip(order, rows, strict=True)):
-                    injective = len(set(seen.values())) == len(seen)
-                    return (2.0 if injective else 0.5), order, rows
-        if set(ids.ravel().tolist()) <= set(rows.tolist()):
-            common = rows[np.isin(rows, ids)]
-            return 3.0, common, common
-        inner = ids[:, :-1].ravel()
-        if inner.size and set(inner.tolist()) <= set(rows.tolist()):
-            common = rows[np.isin(rows, ids)]
-            return 1.0, common, common
-    return 0.0, None, rows
-
-
-def choose(groups: list[Group], watch: Watch, logits: Tensor, columns: int, module: nn.Module) -> Group | None:
-    """Decision 8: the array that the ids index; of several, the one whose rows the projection reads, and all of its rows."""
-    if not groups:
-        return None
-    found = _chosen(groups, watch, logits, columns, module)
-    key, rows = key_of(found.first.array), found.first.array.shape[0]
-    whole = [g for g in groups if g.score >= 2.0 and key_of(g.first.array) == key]
-    return next((g for g in whole if g.first.array.shape[0] >= columns > rows), found)
-
-
-def _chosen(groups: list[Group], watch: Watch, logits: Tensor, columns: int, module: nn.Module) -> Group:
-    best = [g for g in groups if g.score >= min(groups[0].score, 2.0)] or groups[:1]
-    if len(best) == 1:
-        return best[0]
-    reads = [watch.products[i] for i in watch.trace(logits).products]
-    for group in best:
-        if any(p.trace.leaves & group.first.trace.leaves for p in reads if columns in p.array.shape):
-            return group
-    for group in best:
-        if any(p.trace.leaves & group.first.trace.leaves for p in reads):
-            return group
-    accessor = getattr(module, "get_input_embeddings", None)
-    with contextlib.suppress(Exception):
-        weight = accessor().weight if callable(accessor) else None
-        for group in best:
-            if weight is not None and key_of(weight) in group.first.trace.leaves:
-                return group
-    fitting = [g for g in best if g.first.array.shape[0] == columns]
-    return max(fitting or best, key=lambda g: (g.score, g.first.array.numel()))
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """The tensor in a dtype that holds every value of it."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-
-
-def same_values(one: Tensor, other: Tensor) -> bool:
-    """Bit for bit after widening; row chunks keep the memory small."""
-    if one.shape != other.shape:
-        return False
-    if (
-        key_of(one) == key_of(other)
-        and one.stride() == other.stride()
-        and one.storage_offset() == other.storage_offset()
-    ):
-        return True
-    double = torch.float64 in (one.dtype, other.dtype)
-    for start in range(0, one.shape[0], _CHUNK):
-        a, b = one[start : start + _CHUNK].detach(), other[start : start + _CHUNK].detach()
-        if not torch.equal(a.double() if double else wide(a), b.double() if double else wide(b)):
-            return False
-    return True
 
 
 class Reader:
@@ -382,7 +191,7 @@ def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor, known: 
     if strangers and all(m.shape[0] >= columns for _, m in unique):
         index, product, array = strangers[0]
         return Head(array, product.trace, None, [index], product)
-    whole = _tiled([m for _, m in unique])
+    whole = tiled([m for _, m in unique])
     leaves = frozenset().union(*(p.trace.leaves for p, _ in unique))
     trace = Trace(leaves) if whole is None else first.trace
     array = torch.cat([m.detach() for _, m in unique]) if whole is None else whole
@@ -471,21 +280,6 @@ def _same_view(one: Tensor, other: Tensor) -> bool:
         and one.shape == other.shape
         and one.stride() == other.stride()
     )
-
-
-def _tiled(parts: list[Tensor]) -> Tensor | None:
-    """The one view that row chunks of a leaf tile without gap, else None."""
-    first = parts[0]
-    step = first.stride(0)
-    rows = 0
-    for part in parts:
-        expected = first.storage_offset() + rows * step
-        if key_of(part) != key_of(first) or part.storage_offset() != expected or part.stride(1) != first.stride(1):
-            return None
-        if part.shape[0] > 1 and part.stride(0) != step:
-            return None
-        rows += part.shape[0]
-    return first.as_strided((rows, first.shape[1]), (step, first.stride(1)), first.storage_offset())
 
 
 def rounded(scales: Iterable[float]) -> tuple[float, ...]:

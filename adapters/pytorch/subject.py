@@ -22,9 +22,11 @@ from tiecheck.reference import GPTConfig
 from torch import Tensor, nn
 
 from . import asides, graph, holdings, looking, training
+from .arrays import dtype_name, to_numpy
 from .calls import call, find_logits, positions
+from .lookups import group_lookups
 from .restore import Snapshot, Surroundings, is_leaf, named_tensors, seed_torch
-from .seen import Reader, dtype_name, find_head, group_lookups, to_numpy
+from .seen import Reader, find_head
 from .trace import Inject, Lookup, Product, Watch, eager, key_of, overlap
 from .training import mapped
 

@@ -10,8 +10,8 @@ import torch
 from tiecheck.conformance.errors import NotJudged, TieLost
 from torch import Tensor, nn
 
+from .arrays import same_values
 from .places import Place, places
-from .seen import same_values
 from .trace import Watch, key_of, overlap
 
 Held = list[tuple[Place, Tensor]]

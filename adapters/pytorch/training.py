@@ -18,8 +18,8 @@ from tiecheck.reference import GPTConfig, descend, forward
 from torch import nn
 
 from . import graph
+from .arrays import dtype_name, to_numpy
 from .restore import registered
-from .seen import dtype_name, to_numpy
 from .trace import key_of
 
 if TYPE_CHECKING:
