@@ -115,7 +115,8 @@ def times_rows(left: Array, table: Array, columns: int) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Rows to explain: products, their absolute counterparts, logits; and how they were rounded."""
+    """Rows to explain: products, their absolute counterparts, logits; and how they were rounded. ``indirect``: what the logits go
+    through is no tanh, so that a cap may be put together from numbers of its own size."""
 
     products: Array
     absolutes: Array
@@ -124,6 +125,7 @@ class Data:
     product_dtype: str
     dtype: str
     table_dtype: str = ""
+    indirect: bool = False
 
     @property
     def distinct(self) -> int:
@@ -143,6 +145,8 @@ class Data:
         value = form.forward(self.products)
         raw = np.abs(self.products * (form.scale if form.token_scale is None else form.token_scale))
         magnitude = np.maximum(np.abs(self.logits), raw + (0 if form.bias is None else np.abs(form.bias)))
+        if form.cap is not None and self.indirect:
+            magnitude = np.maximum(magnitude, form.cap)
         gain = abs(form.scale) if form.token_scale is None else np.abs(form.token_scale)
         bound = tolerances.product(
             self.absolutes * gain, self.width, self.product_dtype, self.dtype, magnitude, self.table_dtype
@@ -235,7 +239,8 @@ def explain(seen: Pass) -> Explained:
     pool = look.hidden if look is not None else None
     if pool is not None and pool.shape[1] == table.shape[1]:
         forms = []
-        for order in orders(pool.astype(np.float64), table, logits, seen.probe.ids.shape):
+        assert look is not None
+        for order in orders(pool.astype(np.float64), table, logits, seen.probe.ids.shape, look.pieces):
             forms.append(_explain_with(seen, table, pool[order].astype(np.float64), logits, columns, order))
             if forms[-1].found or not forms[-1].asked:
                 return forms[-1]
@@ -247,14 +252,19 @@ def explain(seen: Pass) -> Explained:
     return solved if solved is not None else Explained(False, asked=False, columns=columns)
 
 
-def orders(pool: Array, table: Array, logits: Array, shape: tuple[int, ...]) -> Iterator[Array]:
-    """In which order the rows of what the projection read may stand for the logits' positions: as they are, time-major,
-    or each position with the row whose products it resembles most (chunks, repeats)."""
+def orders(
+    pool: Array, table: Array, logits: Array, shape: tuple[int, ...], pieces: tuple[int, ...] = ()
+) -> Iterator[Array]:
+    """In which order the rows of what the projection read may stand for the logits' positions: as they are, time-major, in
+    stretches of positions, or each position with the row whose products it resembles most (chunks, repeats)."""
     count = logits.shape[0]
     if pool.shape[0] == count:
         yield np.arange(count)
         if count == int(np.prod(shape)) and min(shape) > 1:
             yield np.arange(count).reshape(shape[::-1]).T.ravel()
+            if len(pieces) > 1 and sum(pieces) == count and not any(rows % shape[0] for rows in pieces):
+                stretches = np.split(np.arange(count), np.cumsum(pieces)[:-1])
+                yield np.concatenate([rows.reshape(shape[0], -1) for rows in stretches], 1).ravel()
     step = max(1, logits.shape[1] // 2048)
     picked = np.arange(0, logits.shape[1], step)
     best = _correlation(logits[:, picked], pool @ table[picked].astype(np.float64).T).argmax(1)
@@ -272,7 +282,8 @@ def _correlation(one: Array, other: Array) -> Array:
 
 
 def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, columns: int, order: Array) -> Explained:
-    dtype = seen.look.product_dtype if seen.look is not None and seen.look.product_dtype else seen.table_dtype
+    look = seen.look
+    dtype = look.product_dtype if look is not None and look.product_dtype else seen.table_dtype
     rows, target = hidden, logits
     if seen.injected is not None:
         # Blocks were put in as the projection reads, and came back as the logits stand.
@@ -288,8 +299,8 @@ def _explain_with(seen: Pass, table: Array, hidden: Array, logits: Array, column
         dtype,
         seen.dtype,
         seen.table_dtype,
+        indirect=look is not None and "tanh" not in look.trail,
     )
-    look = seen.look
     factors = look.factors if look is not None else ()
     for form, slack, weak in candidates(data, seen.declared, table.shape[1], factors):
         if data.misfit(form, slack).max() <= 1:

@@ -106,6 +106,7 @@ class Look:
         input_sums: for each lookup, the sum of those scalars (parts that are scaled apart and added again).
         factors: the scalars multiplied on h before, on the weight, and on the logits after the projection.
         hidden: (M, D) what the projection read, in the order it read it; None where unseen.
+        pieces: how many rows of it each product read, where several read stretches of positions.
         logits: (N, C) of the watched pass; good for the premise, never a reference (compiled code runs eagerly in it).
         product_dtype, network_dtypes: of the projection's product, and of the other products of the network.
         casts: dtypes that something made from the model's tensors was narrowed to on the way.
@@ -124,6 +125,7 @@ class Look:
     input_sums: tuple[float, ...] = ()
     factors: tuple[float, ...] = ()
     hidden: Array | None = None
+    pieces: tuple[int, ...] = ()
     logits: Array = field(default_factory=lambda: np.zeros((0, 0)))
     product_dtype: str = ""
     network_dtypes: tuple[str, ...] = ()

@@ -140,6 +140,7 @@ def _describe(
         input_sums=rounded(sum(k.scales.values()) for k in group.lookups),
         factors=tuple(float(f) for f in factors),
         hidden=hidden,
+        pieces=head.pieces if head is not None else (),
         product_dtype=dtype_name(head.first.dtype) if head is not None else "",
         network_dtypes=dtypes,
         casts=tuple(sorted(dtype_name(cast) for cast in watch.casts)),

@@ -146,13 +146,15 @@ def _rows_dropped(array: Tensor, source: Tensor) -> bool:
 
 @dataclass
 class Head:
-    """What the projection read, put together from one product or several over parts."""
+    """What the projection read, put together from one product or several over parts; ``pieces`` are how many rows of h each
+    product read where they are joined."""
 
     array: Tensor
     trace: Trace
     hidden: Tensor | None
     indices: list[int]
     first: Product
+    pieces: tuple[int, ...] = ()
 
 
 def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor, known: Collection[int] = ()) -> Head | None:
@@ -175,15 +177,12 @@ def find_head(watch: Watch, logits: Tensor, columns: int, table: Tensor, known: 
             return None
         return Head(array, first.trace, _hidden(first, width), [index], first)
     indices = [i for i, _, _ in parts]
-    if all(_same_view(m, array) for _, _, m in parts):
-        pieces = [_hidden(p, width) for _, p, _ in parts]
-        joined = torch.cat([h for h in pieces if h is not None]) if all(h is not None for h in pieces) else None
-        return Head(array, first.trace, joined, indices, first)
     derived = all(key_of(m) not in watch.leaf for _, _, m in parts)
-    if derived and all(m.shape == array.shape and p.trace.leaves == first.trace.leaves for _, p, m in parts):
-        pieces = [_hidden(p, width) for _, p, _ in parts]
-        joined = torch.cat([h for h in pieces if h is not None]) if all(h is not None for h in pieces) else None
-        return Head(array, first.trace, joined, indices, first)
+    same = derived and all(m.shape == array.shape and p.trace.leaves == first.trace.leaves for _, p, m in parts)
+    if same or all(_same_view(m, array) for _, _, m in parts):
+        pieces = [h for _, p, _ in parts if (h := _hidden(p, width)) is not None]
+        joined = torch.cat(pieces) if len(pieces) == len(parts) else None
+        return Head(array, first.trace, joined, indices, first, tuple(h.shape[0] for h in pieces))
     unique = list({(key_of(m), m.storage_offset(), *m.shape): (p, m) for _, p, m in parts}.values())
     if sum(m.shape[0] for _, m in unique) > 4 * columns:
         return None

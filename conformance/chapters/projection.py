@@ -28,6 +28,14 @@ _WORDS = {
     "unknown": "the logits are no map of h E^T that can be declared",
 }
 
+# Operations after which logits that were not capped are not capped either: products, factors, sums, and what moves numbers.
+LINEAR = frozenset(
+    "mm addmm bmm baddbmm addbmm mv addmv dot linear matmul convolution mul div neg add sub sum view _unsafe_view reshape "
+    "_reshape_alias expand alias detach as_strided t transpose permute movedim squeeze unsqueeze select slice narrow split "
+    "unbind cat stack index index_select index_put index_copy index_add slice_scatter select_scatter copy clone _to_copy "
+    "contiguous lift_fresh".split()
+)
+
 
 def _maps(case: Case) -> list[tuple[Pass, Explained]]:
     return [(seen, seen.explained) for seen in case.passes if seen.explained.asked]
@@ -283,8 +291,6 @@ def softcap(case: Case) -> Finding:
     if not maps:
         return _unseen(case)
     wanted = case.declared.logit_softcap
-    # What chosen, large h showed to be capped is capped by the same operations in another mode, whatever they are.
-    shown = {seen.look.trail for seen, form in maps if form.cap and seen.injected is not None and seen.look is not None}
     for seen, form in maps:
         if form.cap is not None and (wanted is None or abs(form.cap - wanted) > tolerances.NEAR * wanted):
             return failed(
@@ -305,12 +311,11 @@ def softcap(case: Case) -> Finding:
             and seen.injected is None
             and seen.look is not None
             and seen.look.trail
-            and "tanh" not in seen.look.trail
-            and seen.look.trail not in shown
+            and LINEAR.issuperset(seen.look.trail)
         ):
             return failed(
                 "declared-but-absent",
-                f"a soft cap of {wanted:.5g} is declared, but no tanh acts on the logits",
+                f"a soft cap of {wanted:.5g} is declared, but nothing acts on the logits that bends them",
                 expected=wanted,
             )
     return passed("as declared")
