@@ -287,9 +287,8 @@ def _called(subject: Any, seen: Pass, calls: int) -> Pass:
 
 
 def gather_more(subject: Any, declared: Declaration, probe: Probe, every: bool = False) -> Case:
-    """The evidence of a further example: one mode, no differences in float64; ``every``: whether each of its tokens reads its
-    own row is asked, where that cannot be watched."""
+    """The evidence of a further example: one mode, no differences in float64; ``every``: whether the row of each of its tokens
+    reaches the logits is asked."""
     seen = _written(subject, one_pass(subject, probe, declared, FURTHER), None)
-    unseen = every and not has(subject, "look")
-    dead, instead = _dead(subject, seen, dataclasses.replace(FURTHER, aside=unseen))
+    dead, instead = _dead(subject, seen, dataclasses.replace(FURTHER, aside=every))
     return Case(declared, (seen,), unreached=dead, instead=instead, missing=_missing(subject))

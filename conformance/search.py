@@ -43,9 +43,9 @@ def search(
         if bad:
             # Where every token is read, no row of the gradient is the projection's alone: half of them say more.
             fewer = dataclasses.replace(drawn, ids=drawn.ids % ((int(drawn.ids.max()) + 2) // 2))
-            return _failing(subject, declared, fewer, chosen) or bad
+            return _failing(subject, declared, fewer, chosen, every=True) or bad
     latest: Findings = {}
-    state = {"shrinks": 0, "found": False}
+    state = {"shrinks": 0}
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -61,13 +61,13 @@ def search(
     def example(drawn: Any) -> None:
         if over():
             return
-        if state["found"]:
+        if latest:
             state["shrinks"] += 1
             if state["shrinks"] > SHRINKS:
                 return
         bad = _failing(subject, declared, drawn, chosen)
-        if bad:
-            state["found"] = True
+        # A smaller example is one of the same failure: what is short of a tile may fail for another reason.
+        if bad and (not latest or _causes(bad) <= _causes(latest)):
             latest.clear()
             latest.update(bad)
             raise AssertionError(min(bad))
@@ -94,6 +94,10 @@ def _failing(subject: Any, declared: Declaration, drawn: Any, chosen: frozenset[
             if finding.verdict == "fail":
                 bad[item.id] = (_with_ids(finding, drawn), seconds)
     return bad
+
+
+def _causes(findings: Findings) -> set[str | None]:
+    return {finding.cause for finding, _ in findings.values()}
 
 
 def _with_ids(finding: Finding, drawn: Any) -> Finding:

@@ -9,7 +9,7 @@ import numpy as np
 from tiecheck.conformance.evidence import Array
 from torch import Tensor, nn
 
-from .arrays import tiled, to_numpy
+from .arrays import same_values, tiled, to_numpy
 from .trace import Lookup, Product, Watch, key_of
 
 
@@ -36,7 +36,7 @@ def group_lookups(watch: Watch, ids: Array) -> list[Group]:
         if key in watch.leaf:
             place = (key, lookup.array.storage_offset(), *lookup.array.shape, *lookup.array.stride())
         else:
-            place = (lookup.trace.leaves, *lookup.array.shape)
+            place = (lookup.trace.leaves, lookup.array.storage_offset(), *lookup.array.shape)
         groups.setdefault(place, []).append(lookup)
     out = []
     for lookups in groups.values():
@@ -51,7 +51,7 @@ def group_lookups(watch: Watch, ids: Array) -> list[Group]:
             if score > best.score:
                 best.score, best.tokens, best.rows = score, tokens, rows
         out.append(best)
-    return sorted([*_windowed(out, watch, ids), *out], key=lambda g: -g.score)
+    return sorted([*_windowed(out, ids, watch), *out], key=lambda g: -g.score)
 
 
 def _stretches(lookups: list[Lookup], ids: Array) -> bool:
@@ -70,34 +70,51 @@ def _stretches(lookups: list[Lookup], ids: Array) -> bool:
     return bool(covered.all())
 
 
-def _windowed(groups: list[Group], watch: Watch, ids: Array) -> list[Group]:
+def _windowed(groups: list[Group], ids: Array, watch: Watch) -> list[Group]:
     """The lookups of several windows on one array, of which each reads the ids that fall into it, as lookups of the array."""
-    by_leaf: dict[int, list[Lookup]] = {}
+    by_leaves: dict[frozenset[int], list[Lookup]] = {}
     for group in groups:
-        key = key_of(group.first.array)
-        if key in watch.leaf and all(k.by_ids and not k.rows.is_meta for k in group.lookups):
-            by_leaf.setdefault(key, []).extend(group.lookups)
-    out = [_columns(lookups) or _rows(lookups, watch, ids) for lookups in by_leaf.values() if len(lookups) > 1]
-    found = [group for group in out if group is not None]
-    for group in found:
-        score, group.tokens, group.rows = _match(group.rows, ids, True)
-        group.score = min(score, 3.0)
-    return [group for group in found if group.score]
+        if all(k.by_ids and not k.rows.is_meta for k in group.lookups):
+            by_leaves.setdefault(group.first.trace.leaves, []).extend(group.lookups)
+    found = []
+    for lookups in by_leaves.values():
+        arrays = _on_one(lookups) if len(lookups) > 1 else None
+        whole = (_columns(lookups, arrays) or _rows(lookups, arrays, watch, ids)) if arrays else None
+        if whole is not None:
+            score, whole.tokens, whole.rows = _match(whole.rows, ids, True)
+            whole.score = min(score, 3.0)
+            found += [whole] if whole.score else []
+    return found
 
 
-def _columns(lookups: list[Lookup]) -> Group | None:
+def _on_one(lookups: list[Lookup]) -> list[Tensor] | None:
+    """The windows as windows on the memory of the first: a table that is computed may be computed anew for each of them."""
+    first = lookups[0].array.detach()
+    out = []
+    for array in (k.array.detach() for k in lookups):
+        if key_of(array) != key_of(first):
+            sizes = {t.untyped_storage().nbytes() // t.element_size() for t in (array, first)}
+            flat = [t.as_strided((max(sizes),), (1,), 0) for t in (array, first)] if len(sizes) == 1 else []
+            if not flat or array.dtype != first.dtype or not same_values(flat[0][:, None], flat[1][:, None]):
+                return None
+            array = first.as_strided(array.shape, array.stride(), array.storage_offset())
+        out.append(array)
+    return out
+
+
+def _columns(lookups: list[Lookup], arrays: list[Tensor]) -> Group | None:
     """Blocks of columns that were all read by the same ids."""
     rows = to_numpy(lookups[0].rows)
-    windows = {k.array.storage_offset(): k.array.T for k in lookups}
+    windows = {array.storage_offset(): array.T for array in arrays}
     whole = tiled([windows[place] for place in sorted(windows)]) if len(windows) > 1 else None
     if whole is None or not all(np.array_equal(to_numpy(k.rows), rows) for k in lookups):
         return None
     return Group([replace(k, array=whole.T) for k in lookups], rows)
 
 
-def _rows(lookups: list[Lookup], watch: Watch, ids: Array) -> Group | None:
+def _rows(lookups: list[Lookup], arrays: list[Tensor], watch: Watch, ids: Array) -> Group | None:
     """Blocks of rows, of which each was read for the ids that fall into it."""
-    windows = {(k.array.storage_offset(), k.array.shape): k.array for k in lookups}
+    windows = {(array.storage_offset(), array.shape): array for array in arrays}
     whole = tiled([windows[place] for place in sorted(windows)]) if len(windows) > 1 else None
     if whole is None or not whole.stride(0):
         return None
@@ -154,15 +171,14 @@ def choose(groups: list[Group], watch: Watch, logits: Tensor, columns: int, modu
     if not groups:
         return None
     found = _chosen(groups, watch, logits, columns, module)
-    key, (rows, width) = key_of(found.first.array), found.first.array.shape
-    read = {p.array.shape[1] for p in _read(watch, logits) if key_of(p.array) == key}
+    leaves, (rows, width) = found.first.trace.leaves, found.first.array.shape
+    read = {p.array.shape[1] for p in _read(watch, logits) if p.trace.leaves == leaves}
     for group in groups:
-        if group.score >= 2.0 and key_of(group.first.array) == key:
-            more = group.first.array.shape
-            if more[0] >= columns > rows or (
-                more[0] == rows and more[1] > width and width not in read and more[1] in read
-            ):
-                return group
+        more = group.first.array.shape
+        taller = more[0] >= columns > rows
+        wider = more[0] == rows and more[1] > width and more[1] in read and width not in read
+        if group.score >= 2.0 and group.first.trace.leaves == leaves and (taller or wider):
+            return group
     return found
 
 

@@ -76,20 +76,22 @@ def one_hot(case: Case) -> Finding:
 def reaches(case: Case) -> Finding:
     if case.unreached is None:
         return skipped("not asked in this profile, or no row of the table can be written")
+    if case.unreached and one_hot(case).verdict == "fail":
+        return skipped("tokens read other rows than their own (see lookup.one-hot)")
     if case.unreached:
         row = case.unreached[0]
         if case.instead:
             others = " and ".join(f"row {other}" for other in case.instead)
             return failed(
                 "wrong-rows",
-                f"token {row} reads {others}, and not row {row}: where the ids are nothing but token {row}, writing row {row} moves no logit",
+                f"token {row} reads {others}, and not row {row}: where the ids are nothing but token {row}, writing row {row} moves the logit of no other",
                 row=row,
                 rows=list(case.unreached),
                 seen=list(case.instead),
             )
         return failed(
             "partial-tie",
-            f"row {row} is not what token {row} reads: where the ids are nothing but that token, writing the row moves no logit",
+            f"row {row} is not what token {row} reads: where the ids are nothing but that token, writing the row moves the logit of no other",
             row=row,
             rows=list(case.unreached),
         )

@@ -29,12 +29,13 @@ _WORDS = {
 }
 
 # Operations after which logits that were not capped are not capped either: products, factors, sums, and what moves numbers.
-LINEAR = frozenset(
-    "mm addmm bmm baddbmm addbmm mv addmv dot linear matmul convolution mul div neg add sub sum view _unsafe_view reshape "
-    "_reshape_alias expand alias detach as_strided t transpose permute movedim squeeze unsqueeze select slice narrow split "
-    "unbind cat stack index index_select index_put index_copy index_add slice_scatter select_scatter copy clone _to_copy "
-    "contiguous lift_fresh".split()
-)
+LINEAR = {
+    "mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "linear", "convolution", "mul", "div", "neg",
+    "add", "sub", "sum", "view", "_unsafe_view", "reshape", "_reshape_alias", "expand", "alias", "detach",
+    "as_strided", "t", "transpose", "permute", "movedim", "squeeze", "unsqueeze", "select", "slice", "narrow",
+    "split", "unbind", "cat", "stack", "index", "index_select", "index_put", "index_copy", "index_add",
+    "slice_scatter", "select_scatter", "copy", "clone", "_to_copy", "contiguous", "lift_fresh",
+}  # fmt: skip
 
 
 def _maps(case: Case) -> list[tuple[Pass, Explained]]:
