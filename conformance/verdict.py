@@ -21,7 +21,7 @@ from .evidence import Case
 from .foreign import foreign
 from .premise import has, settle
 from .report import Cost, Report, Result
-from .requirement import judged, matching, requirements
+from .requirement import Finding, judged, level_of, matching, requirements
 from .search import Findings, search
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Verdict:
         self.findings = self._first(self.case)
         if self.work == gather.LARGE:
             self.notes.append("the table is large: one example was judged in each mode, further ones were not drawn")
-        if self.work == gather.FULL and not any(f.verdict == "fail" for f, _ in self.findings.values()):
+        if self.work == gather.FULL and not any(_fails(id, finding) for id, (finding, _) in self.findings.items()):
             self.say("drawing further examples")
             o = self.options
             self.findings |= search(self.subject, self.declared, known, o.seed, self.chosen, self.over, o.profile)
@@ -236,6 +236,11 @@ class Verdict:
             self.subject.backward_passes + self.bench.backward_passes,
             _peak(),
         )
+
+
+def _fails(id: str, finding: Finding) -> bool:
+    """Whether a finding decides the verdict: a SHOULD that fails is no reason to look no further."""
+    return finding.verdict == "fail" and (finding.level or level_of(id)) == "MUST"
 
 
 def _ours(error: BaseException) -> bool:

@@ -36,6 +36,8 @@ def look(subject: TorchSubject, probe: Probe) -> Look | None:
         return _look_by_writing(subject, probe, reader, watch, logits, flat)
     first = group.first
     head = find_head(watch, logits, columns, first.array, subject._heads)
+    if head is not None:
+        _in_one(watch, reader, head)
     dropping = probe.train and (head is None or key_of(head.array) != key_of(first.array))
     table, view = reader.use(first.array, first.trace, first.where, first.autocast, dropping)
     cast = {n for k in group.lookups for n in k.narrow}
@@ -56,6 +58,18 @@ def choose_table(
         if named:
             return named[0]
     return choose(groups, watch, logits, columns, subject.module)
+
+
+def _in_one(watch: Watch, reader: Reader, head: Head) -> None:
+    """Raises NotJudged where both uses go over several parameters, each with some rows of the table."""
+    parts = {key_of(watch.products[i].array) for i in head.indices} & set(watch.leaf)
+    read = frozenset(key for k in watch.lookups if k.by_ids for key in k.trace.leaves)
+    if len(parts) > 1 and parts <= read:
+        names = ", ".join(reader.names(parts)[:4])
+        raise NotJudged(
+            f"the table lies in {len(parts)} parameters ({names}), each with some of its rows, and such a table is not judged; "
+            "put together by torch.cat at both ends it is"
+        )
 
 
 def _unlike(subject: TorchSubject, head: Head) -> bool:

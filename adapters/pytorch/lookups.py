@@ -50,6 +50,10 @@ def group_lookups(watch: Watch, ids: Array) -> list[Group]:
             score, tokens, rows = _match(part.rows, ids, any(k.by_ids for k in part.lookups))
             if score > best.score:
                 best.score, best.tokens, best.rows = score, tokens, rows
+        if len(lookups) > 1 and best.score < 3.0 and any(k.by_ids for k in lookups):
+            joined = _joined(lookups, ids)
+            if joined is not None:
+                best.score, best.tokens, best.rows = max(best.score, 2.0), ids.ravel(), joined
         out.append(best)
     return sorted([*_windowed(out, ids, watch), *out], key=lambda g: -g.score)
 
@@ -68,6 +72,15 @@ def _stretches(lookups: list[Lookup], ids: Array) -> bool:
         start = next((a for a in starts if not covered[a]), starts[0])
         covered[start : start + width] = True
     return bool(covered.all())
+
+
+def _joined(lookups: list[Lookup], ids: Array) -> Array | None:
+    """What was read for each position (B, T) where lookups of stretches are put one after the other; None where they do not fit."""
+    batch = ids.shape[0]
+    sizes = [int(k.rows.numel()) for k in lookups]
+    if sum(sizes) != ids.size or any(size % batch for size in sizes):
+        return None
+    return np.concatenate([to_numpy(k.rows).reshape(batch, -1) for k in lookups], 1).ravel()
 
 
 def _windowed(groups: list[Group], ids: Array, watch: Watch) -> list[Group]:

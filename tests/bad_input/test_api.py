@@ -171,3 +171,19 @@ def test_any_exception_is_one_line():
     assert sentence(Refusing()) == line(Refusing()) == "Refusing"
     assert sentence(KeyError()) == "KeyError" and line(KeyError("x\x1b")) == "'x\\x1b'"
     assert len(sentence(ValueError("x" * 10**7))) < 400
+
+
+class Sharded(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = torch.nn.ParameterList(torch.randn(rows, 6) for rows in (7, 4))
+
+    def forward(self, ids):
+        low, high = self.parts
+        x = torch.where((ids < 7)[..., None], low[ids.clamp(max=6)], high[(ids - 7).clamp(min=0)]).cumsum(1)
+        return torch.cat([x @ low.T, x @ high.T], -1)
+
+
+def test_a_table_in_several_parameters_is_refused_by_their_names():
+    with pytest.raises(NotJudged, match=r"the table lies in 2 parameters \(parts\.0, parts\.1\)"):
+        check(Sharded())
