@@ -148,7 +148,7 @@ def _name_factor(seen: Pass, claim: float, quotient: float, first: bool, facts: 
                 **facts,
             )
     right, off = _by_row(seen)
-    if off and seen.total is not None and not isinstance(_total(seen, seen.total), tuple):
+    if off and _total_agrees(seen):
         return failed(
             "wrong-gradient",
             f"summed over all rows the gradient is what differences measure, but not in row {min(off)}: what the readings send "
@@ -190,12 +190,15 @@ def _by_row(seen: Pass) -> tuple[list[int], dict[int, float]]:
     return right, off
 
 
-def _total(seen: Pass, difference: Difference) -> Finding | tuple[float, float, float]:
+def _total_agrees(seen: Pass) -> bool:
     """Whether both shares, summed over all rows that were read, are what a difference measures."""
+    if seen.total is None:
+        return False
     assert seen.gradient is not None and seen.gradient.table is not None
-    share, _ = rows_share(seen, seen.explained, difference.rows)
-    head = seen.gradient.table[difference.rows].astype(np.float64) - share
-    return _agreement(seen, difference, share / seen.declared.input_gradient_scale + head, False)
+    share, _ = rows_share(seen, seen.explained, seen.total.rows)
+    head = seen.gradient.table[seen.total.rows].astype(np.float64) - share
+    found = _agreement(seen, seen.total, share / seen.declared.input_gradient_scale + head, False)
+    return not isinstance(found, tuple) and found.verdict == "pass"
 
 
 def _not_added(seen: Pass) -> bool:
