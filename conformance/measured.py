@@ -7,41 +7,47 @@ from typing import Any
 import numpy as np
 
 from . import tolerances
-from .algebra import Explained
 from .evidence import Array, Difference, Pass
 from .requirement import Finding, failed, passed, skipped
 from .shares import product_dtype, rows_share
 
 
-def measured(seen: Pass, form: Explained) -> list[Finding]:
+def measured(seen: Pass) -> list[Finding]:
     """What each difference of a pass says of the gradient's rows that a lookup read; it ends with the first that decides."""
     out: list[Finding] = []
-    g = seen.declared.input_gradient_scale
     sharp = seen.sharp
     if seen.fixed is not None:
-        out.append(_fixed(seen, form, seen.fixed))
+        out.append(_fixed(seen, seen.fixed))
         if out[0].verdict == "fail":
             return out
     if sharp is not None:
         for i, difference in enumerate(sharp.differences):
-            claimed = sharp.gradient / g
+            claimed = sharp.gradient / seen.declared.input_gradient_scale
             out.append(_compare(seen, difference, claimed, True, i == 0))
-        out.append(_own_against_sharp(seen, form))
+        out.append(_own_against_sharp(seen))
         if any(f.verdict == "pass" for f in out) or any(f.verdict == "fail" for f in out):
             return out
     for i, difference in enumerate(seen.differences):
-        share, _ = rows_share(seen, form, difference.rows)
-        out.append(_compare(seen, difference, share / g, False, i == 0))
+        out.append(_compare(seen, difference, _claimed(seen, difference.rows), False, i == 0))
     return out
 
 
-def _fixed(seen: Pass, form: Explained, difference: Difference) -> Finding:
-    """Both shares at once, on rows that are read whatever the ids are."""
+def _claimed(seen: Pass, rows: Array) -> Array:
+    """What the lookup's share on some rows is to be by differences, (rows, D): without the scale that is declared of it."""
+    return np.asarray(rows_share(seen, seen.explained, rows)[0] / seen.declared.input_gradient_scale)
+
+
+def _gradient(seen: Pass, rows: Array) -> tuple[Array, Array]:
+    """The gradient on some rows (rows, D), and what of it is the projection's."""
     assert seen.gradient is not None and seen.gradient.table is not None
-    share, _ = rows_share(seen, form, difference.rows)
-    gradient = seen.gradient.table[difference.rows].astype(np.float64)
-    head = gradient - share
-    found = _agreement(seen, difference, share / seen.declared.input_gradient_scale + head, False)
+    gradient = seen.gradient.table[rows].astype(np.float64)
+    return gradient, gradient - rows_share(seen, seen.explained, rows)[0]
+
+
+def _fixed(seen: Pass, difference: Difference) -> Finding:
+    """Both shares at once, on rows that are read whatever the ids are."""
+    gradient, head = _gradient(seen, difference.rows)
+    found = _agreement(seen, difference, _claimed(seen, difference.rows) + head, False)
     if isinstance(found, Finding):
         return found
     claim, quotient, _ = found
@@ -180,8 +186,7 @@ def _by_row(seen: Pass) -> tuple[list[int], dict[int, float]]:
     """Of the rows that were asked alone: those that get what differences measure, and how many times that the others get."""
     right, off = [], {}
     for difference in seen.rowwise:
-        share, _ = rows_share(seen, seen.explained, difference.rows)
-        found = _agreement(seen, difference, share / seen.declared.input_gradient_scale, False)
+        found = _agreement(seen, difference, _claimed(seen, difference.rows), False)
         row = int(difference.rows[0])
         if isinstance(found, tuple):
             off[row] = found[0] / (found[1] or tolerances.TINY)
@@ -194,11 +199,9 @@ def _total_agrees(seen: Pass) -> bool:
     """Whether both shares, summed over all rows that were read, are what a difference measures."""
     if seen.total is None:
         return False
-    assert seen.gradient is not None and seen.gradient.table is not None
-    share, _ = rows_share(seen, seen.explained, seen.total.rows)
-    head = seen.gradient.table[seen.total.rows].astype(np.float64) - share
-    found = _agreement(seen, seen.total, share / seen.declared.input_gradient_scale + head, False)
-    return not isinstance(found, tuple) and found.verdict == "pass"
+    rows = seen.total.rows
+    found = _agreement(seen, seen.total, _claimed(seen, rows) + _gradient(seen, rows)[1], False)
+    return isinstance(found, Finding) and found.verdict == "pass"
 
 
 def _not_added(seen: Pass) -> bool:
@@ -207,16 +210,16 @@ def _not_added(seen: Pass) -> bool:
     if len(seen.apart) < 2:
         return False
     once, more = seen.apart
-    share = rows_share(seen, seen.explained, once.rows)[0] / seen.declared.input_gradient_scale
+    share = _claimed(seen, once.rows)
     terms = (share * once.direction).sum(1)
     if min(abs(q - terms.sum()) for q in once.quotients) > tolerances.difference(terms, 0.0):
         return False
-    share = rows_share(seen, seen.explained, more.rows)[0] / seen.declared.input_gradient_scale
+    share = _claimed(seen, more.rows)
     size = np.linalg.norm(share, axis=1) * np.linalg.norm(more.direction, axis=1)
     return min(map(abs, more.quotients)) > tolerances.FITTED * tolerances.difference(size, 0.0)
 
 
-def _own_against_sharp(seen: Pass, form: Explained) -> Finding:
+def _own_against_sharp(seen: Pass) -> Finding:
     """The share in the model's own dtype against the same in float64, row by row."""
     sharp = seen.sharp
     assert sharp is not None
@@ -226,7 +229,7 @@ def _own_against_sharp(seen: Pass, form: Explained) -> Finding:
     scale = np.abs(_finite(sharp.logits)).max() + tolerances.TINY
     if np.abs(_finite(seen.logits) - _finite(sharp.logits)).max() > tolerances.same_body(seen.dtype) * scale:
         return skipped("float64 takes another path through the body")
-    share, bound = rows_share(seen, form, rows)
+    share, bound = rows_share(seen, seen.explained, rows)
     gap = np.linalg.norm(share - sharp.gradient, axis=1)
     norm = np.linalg.norm(sharp.gradient, axis=1)
     allowed = tolerances.own_against_sharp(norm, np.linalg.norm(bound, axis=1), seen.table_dtype)

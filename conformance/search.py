@@ -45,7 +45,7 @@ def search(
             fewer = dataclasses.replace(drawn, ids=drawn.ids % ((int(drawn.ids.max()) + 2) // 2))
             return _failing(subject, declared, fewer, chosen, every=True) or bad
     latest: Findings = {}
-    state = {"shrinks": 0}
+    shrinks = 0
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -59,11 +59,12 @@ def search(
     )
     @hypothesis.given(probes.strategy(known, seed))
     def example(drawn: Any) -> None:
+        nonlocal shrinks
         if over():
             return
         if latest:
-            state["shrinks"] += 1
-            if state["shrinks"] > SHRINKS:
+            shrinks += 1
+            if shrinks > SHRINKS:
                 return
         bad = _failing(subject, declared, drawn, chosen)
         # A smaller example is one of the same failure: what is short of a tile may fail for another reason.

@@ -14,10 +14,7 @@ _CHUNK = 4096
 
 def to_numpy(tensor: Tensor) -> Array:
     """A tensor as NumPy; what NumPy lacks is widened without loss to float32."""
-    tensor = tensor.detach()
-    if tensor.dtype in (torch.bfloat16, torch.float16):
-        tensor = tensor.float()
-    return np.asarray(tensor.cpu().numpy())
+    return np.asarray(wide(tensor.detach()).cpu().numpy())
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -28,6 +25,11 @@ def dtype_name(dtype: torch.dtype) -> str:
 def wide(tensor: Tensor) -> Tensor:
     """The tensor in a dtype that holds every value of it."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def dense(grad: Tensor) -> Tensor:
+    """A gradient with every entry of it, a sparse one too."""
+    return grad.to_dense() if grad.layout != torch.strided else grad
 
 
 def same_values(one: Tensor, other: Tensor) -> bool:

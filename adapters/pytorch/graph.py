@@ -11,7 +11,7 @@ from tiecheck.conformance.evidence import Array
 from tiecheck.conformance.foreign import foreign
 from torch import Tensor, nn
 
-from .arrays import to_numpy
+from .arrays import dense, to_numpy
 from .restore import registered
 from .trace import key_of
 
@@ -93,7 +93,7 @@ def total(leaves: Sequence[Tensor], view: Tensor) -> Array:
         grad = leaf.grad
         if grad is None:
             continue
-        mapped = _mapped(grad.to_dense() if grad.layout != torch.strided else grad, leaf, view)
+        mapped = _mapped(dense(grad), leaf, view)
         result = mapped if result is None else result + mapped
     return to_numpy(
         result if result is not None else torch.zeros(1, 1, dtype=view.dtype, device="cpu").expand(view.shape)
@@ -184,6 +184,6 @@ def at_arrays(
         view = base if tuple(base.shape) == shape else array
         if grad is None or view.shape != shape:
             continue
-        mapped = _mapped(grad.to_dense() if grad.layout != torch.strided else grad, base, view)
+        mapped = _mapped(dense(grad), base, view)
         total_ = mapped if total_ is None else total_ + mapped
     return to_numpy(total_) if total_ is not None else None

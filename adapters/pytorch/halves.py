@@ -16,6 +16,7 @@ from tiecheck.conformance.foreign import foreign
 from tiecheck.conformance.protocol import Shares
 from torch import Tensor, nn
 
+from .arrays import dense
 from .calls import ID_NAMES, find_logits, find_loss, target_keyword
 from .ends import TorchEnds
 from .restore import Snapshot, Surroundings, named_tensors
@@ -170,4 +171,4 @@ def _sums(total: Tensor, lookup: Tensor | None) -> list[float]:
 
 
 def _flat(grad: Tensor) -> Tensor:
-    return (grad.to_dense() if grad.layout != torch.strided else grad).detach().reshape(-1)
+    return dense(grad).detach().reshape(-1)

@@ -91,7 +91,8 @@ def _windowed(groups: list[Group], ids: Array, watch: Watch) -> list[Group]:
             by_leaves.setdefault(group.first.trace.leaves, []).extend(group.lookups)
     found = []
     for lookups in by_leaves.values():
-        arrays = _on_one(lookups) if len(lookups) > 1 else None
+        several = len({(k.array.storage_offset(), k.array.shape) for k in lookups}) > 1
+        arrays = _on_one(lookups) if several else None
         whole = (_columns(lookups, arrays) or _rows(lookups, arrays, watch, ids)) if arrays else None
         if whole is not None:
             score, whole.tokens, whole.rows = _match(whole.rows, ids, True)
@@ -115,11 +116,16 @@ def _on_one(lookups: list[Lookup]) -> list[Tensor] | None:
     return out
 
 
+def _whole(arrays: list[Tensor]) -> Tensor | None:
+    """The array that windows on its rows tile, each read once or more often."""
+    windows = {(array.storage_offset(), array.shape): array for array in arrays}
+    return tiled([windows[place] for place in sorted(windows)])
+
+
 def _columns(lookups: list[Lookup], arrays: list[Tensor]) -> Group | None:
     """Blocks of columns that were all read by the same ids."""
     rows = to_numpy(lookups[0].rows)
-    windows = {array.storage_offset(): array.T for array in arrays}
-    whole = tiled([windows[place] for place in sorted(windows)]) if len(windows) > 1 else None
+    whole = _whole([array.T for array in arrays])
     if whole is None or not all(np.array_equal(to_numpy(k.rows), rows) for k in lookups):
         return None
     return Group([replace(k, array=whole.T) for k in lookups], rows)
@@ -127,8 +133,7 @@ def _columns(lookups: list[Lookup], arrays: list[Tensor]) -> Group | None:
 
 def _rows(lookups: list[Lookup], arrays: list[Tensor], watch: Watch, ids: Array) -> Group | None:
     """Blocks of rows, of which each was read for the ids that fall into it."""
-    windows = {(array.storage_offset(), array.shape): array for array in arrays}
-    whole = tiled([windows[place] for place in sorted(windows)]) if len(windows) > 1 else None
+    whole = _whole(arrays)
     if whole is None or not whole.stride(0):
         return None
     moved = [_seen_from(k, whole) for k in lookups]
@@ -153,9 +158,15 @@ def _met(rows: list[Array], ids: Array) -> Array:
         # Each window was read for the tokens that it has, in an order that is not known.
         return ids.ravel() if np.array_equal(np.sort(joined), np.sort(ids.ravel())) else joined
     choices = np.stack(rows)
-    counts = np.stack([(r[:, None] == r).sum(1) for r in rows])
+    counts = np.stack([_counts(r) for r in rows])
     rare = np.take_along_axis(choices, counts.argmin(0)[None], 0)[0]
     return np.where((choices == ids.ravel()).any(0), ids.ravel(), rare)
+
+
+def _counts(rows: Array) -> Array:
+    """How often each row is read, (N,), by place."""
+    _, place, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    return np.asarray(counts[place])
 
 
 def _match(rows: Array, ids: Array, by_ids: bool) -> tuple[float, Array | None, Array]:

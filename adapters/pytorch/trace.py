@@ -226,7 +226,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._on_lookup(special.lookup, outputs[0])
         keys = {key_of(t): trace for t, trace in zip(inputs, before, strict=True)}
         fresh = any(key_of(t) not in keys for t in outputs) or name.endswith("_")
-        if fresh and not self._carries(name, args):
+        if fresh and not self._carries(name, args, merged):
             self._consumed(inputs, before)
         for tensor in outputs:
             old = keys.get(key_of(tensor))
@@ -300,10 +300,10 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.lookups[trace.lookup].scales[key_of(tensor)] = trace.scale
                 self.lookups[trace.lookup].narrow.add(trace.narrow)
 
-    def _carries(self, name: str, args: Any) -> bool:
+    def _carries(self, name: str, args: Any, merged: Trace) -> bool:
         """Whether an operation only hands a lookup's output on: a copy, a number times it, a joining of its parts."""
         if name == "where":
-            return self._select(args) is not None
+            return merged.lookup is not None
         return name in COPIES or name in ("cat", "stack") or self._factor(name, args) is not None
 
     def _select(self, args: Any) -> Trace | None:

@@ -254,7 +254,7 @@ def lookup_share(case: Case) -> Finding:
         found = _nothing(seen, form) or _padding(case, seen, form)
         if found is not None:
             return found
-        for finding in measured(seen, form):
+        for finding in measured(seen):
             if finding.verdict == "fail":
                 return finding
             if finding.verdict == "pass":

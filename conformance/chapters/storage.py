@@ -144,7 +144,7 @@ def _derived(table: Use, head: Use, facts: dict[str, Any]) -> Finding | None:
     one, other = table.values[:rows].astype(np.float64), head.values[:rows].astype(np.float64)
     if tolerances.proportional(one, other, head.dtype) is not None:
         return None  # a scale: projection.scale or lookup.scale says so
-    if _permuted(one, other) or _permuted(one.T, other.T) or _drawn_from(one, other):
+    if _drawn_from(one, other) or _permuted(one.T, other.T):
         return None  # projection.linear names the rows or columns
     names = ", ".join(head.leaves)
     return failed("adapter-on-one-use", f"both uses are made from {names}, but not into the same array", **facts)
@@ -196,8 +196,9 @@ def _buffers(case: Case, names: list[str]) -> bool:
 
 def _drawn_from(one: Array, other: Array) -> bool:
     """Whether every row of one array is some row of another."""
-    known = {row.tobytes() for row in one} if one.shape[0] <= 1 << 14 else set()
-    return all(row.tobytes() in known for row in other)
+    # A zero may have either sign.
+    known = {row.tobytes() for row in one + 0.0} if one.shape[0] <= 1 << 14 else set()
+    return all(row.tobytes() in known for row in other + 0.0)
 
 
 def _permuted(one: Array, other: Array) -> bool:

@@ -8,17 +8,17 @@ TRUTH = {"conforms": True}
 
 
 class SplitTable(nn.Module):
-    def __init__(self, V, D, K):
+    def __init__(self, V, D, K, shift=0, edge=0):
         super().__init__()
-        self.K = K
+        self.K, self.shift, self.edge = K, shift, edge
         self.weight = nn.Parameter(torch.randn(V, D) * 0.1)
 
     def look(self, ids):
         hot, cold = self.weight[: self.K], self.weight[self.K :]
-        rare = ids >= self.K
-        one = F.one_hot(ids.masked_fill(rare, 0), self.K).to(hot.dtype)
+        rare = ids >= self.K + self.edge
+        one = F.one_hot(ids.masked_fill(rare, 0).clamp(max=self.K - 1), self.K).to(hot.dtype)
         a = one @ hot
-        b = cold[(ids - self.K).clamp_min(0)]
+        b = cold[(ids - self.K + self.shift).clamp(0, cold.shape[0] - 1)]
         return torch.where(rare.unsqueeze(-1), b, a)
 
     def score(self, h):
@@ -45,9 +45,9 @@ class SSM(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, V=120, D=16, K=24):
+    def __init__(self, V=120, D=16, K=24, **wrong):
         super().__init__()
-        self.tok = SplitTable(V, D, K)
+        self.tok = SplitTable(V, D, K, **wrong)
         self.body = nn.Sequential(SSM(D), SSM(D), nn.LayerNorm(D))
 
     def forward(self, ids):

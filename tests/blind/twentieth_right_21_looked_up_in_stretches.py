@@ -10,8 +10,9 @@ TRUTH = {"conforms": True}
 class M(nn.Module):
     SEG = 8
 
-    def __init__(self, V=73, D=16):
+    def __init__(self, V=73, D=16, detached=False):
         super().__init__()
+        self.detached = detached
         self.wte = nn.Embedding(V, D)
         nn.init.normal_(self.wte.weight, std=0.1)
         self.pos = nn.Parameter(torch.randn(64, D) * 0.05)
@@ -21,7 +22,8 @@ class M(nn.Module):
     def forward(self, ids):
         T = ids.shape[1]
         if T > self.SEG:
-            mem = self.wte(ids[:, : -self.SEG])
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
+                mem = self.wte(ids[:, : -self.SEG])
             x = torch.cat([mem, self.wte(ids[:, -self.SEG :])], 1)
         else:
             x = self.wte(ids)

@@ -1,58 +1,9 @@
 """WRONG: one token, the first of the second slice, is read from the first slice."""
 
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
+from blind.twentieth_right_04_rows_in_two_windows import Model
 
 TRUTH = {"conforms": False, "cause": "wrong-rows"}
 
 
-class SplitTable(nn.Module):
-    def __init__(self, V, D, K):
-        super().__init__()
-        self.K = K
-        self.weight = nn.Parameter(torch.randn(V, D) * 0.1)
-
-    def look(self, ids):
-        hot, cold = self.weight[: self.K], self.weight[self.K :]
-        rare = ids > self.K
-        one = F.one_hot(ids.masked_fill(rare, 0).clamp(max=self.K - 1), self.K).to(hot.dtype)
-        a = one @ hot
-        b = cold[(ids - self.K).clamp_min(0)]
-        return torch.where(rare.unsqueeze(-1), b, a)
-
-    def score(self, h):
-        return torch.cat([h @ self.weight[: self.K].T, h @ self.weight[self.K :].T], dim=-1)
-
-
-class SSM(nn.Module):
-    """diagonal linear recurrence with input gate"""
-
-    def __init__(self, d):
-        super().__init__()
-        self.a = nn.Parameter(torch.linspace(-1, 2, d))
-        self.gate, self.out, self.norm = nn.Linear(d, d), nn.Linear(d, d), nn.LayerNorm(d)
-
-    def forward(self, x):
-        z = self.norm(x)
-        u = z * torch.sigmoid(self.gate(z))
-        a = torch.sigmoid(self.a)
-        s, ys = torch.zeros_like(u[:, 0]), []
-        for t in range(u.shape[1]):
-            s = a * s + (1 - a) * u[:, t]
-            ys.append(s)
-        return x + self.out(torch.stack(ys, 1))
-
-
-class Model(nn.Module):
-    def __init__(self, V=120, D=16, K=24):
-        super().__init__()
-        self.tok = SplitTable(V, D, K)
-        self.body = nn.Sequential(SSM(D), SSM(D), nn.LayerNorm(D))
-
-    def forward(self, ids):
-        return self.tok.score(self.body(self.tok.look(ids)))
-
-
 def make():
-    return Model()
+    return Model(edge=1)
